@@ -1,0 +1,223 @@
+use std::fmt;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use uuid::{Builder, Uuid};
+
+use crate::{Rng, Timestamp};
+
+/// The longest client id or subject, in bytes (OpenID Connect Core §2 bounds `sub` at 255).
+const MAX_ID_LEN: usize = 255;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be 1 to {MAX_ID_LEN} printable ASCII characters")]
+pub struct InvalidId {
+    what: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                let legal = !text.is_empty()
+                    && text.len() <= MAX_ID_LEN
+                    && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+                if legal { Ok(Self(text)) } else { Err(InvalidId { what: $what }) }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.to_owned().try_into()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A client's id (RFC 6749 §2.2; its characters: appendix A.1).
+    ClientId,
+    "client_id"
+);
+text_id!(
+    /// Whom a token speaks for: the `sub` of RFC 9068 §2.2.
+    Subject,
+    "subject"
+);
+
+impl Subject {
+    /// With client credentials the client is its own subject (RFC 9068 §2.2).
+    pub fn of_client(client: &ClientId) -> Self {
+        Self(client.as_str().to_owned())
+    }
+}
+
+/// A user and a client may bear the same name; their tokens must not be taken for one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectKind {
+    Client,
+    User,
+}
+
+macro_rules! time_ordered_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub const LEN: usize = 16;
+
+            pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+time_ordered_id!(
+    /// An access token's id, a UUIDv7 (RFC 9562 §5.7): it sorts by the time it was made, so the newest tokens lie
+    /// together in every index and the oldest leave together.
+    TokenId
+);
+time_ordered_id!(
+    /// One authorization of one client by one subject.
+    GrantId
+);
+
+impl TokenId {
+    /// The smallest id that can have been made at `at`: every id below it is older.
+    pub fn lower_bound(at: Timestamp) -> Self {
+        let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+        let mut bytes = [0; Self::LEN];
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        Self::from_bytes(bytes)
+    }
+}
+
+impl std::str::FromStr for TokenId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map(Self).map_err(|_| InvalidId { what: "token id" })
+    }
+}
+
+/// Makes token ids that never go back within a process, even when its clock does.
+#[derive(Debug, Default)]
+pub struct TokenIds {
+    last_millis: Mutex<u64>,
+}
+
+impl TokenIds {
+    pub fn next(&self, now: Timestamp, rng: &dyn Rng) -> TokenId {
+        let mut random = [0; 10];
+        rng.fill(&mut random);
+        let millis = {
+            let mut last = self.last_millis.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *last = (*last).max(u64::try_from(now.as_millis()).unwrap_or(0));
+            *last
+        };
+        TokenId(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
+/// Names one request in the log and in its answer, so that an operator finds the one from the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    pub fn random(rng: &dyn Rng) -> Self {
+        let mut random = [0; 16];
+        rng.fill(&mut random);
+        Self(Builder::from_random_bytes(random).into_uuid())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u8);
+
+    impl Rng for Fixed {
+        fn fill(&self, dest: &mut [u8]) {
+            dest.fill(self.0);
+        }
+    }
+
+    #[test]
+    fn ids_keep_their_order_when_the_clock_goes_back() {
+        let ids = TokenIds::default();
+        let first = ids.next(Timestamp::from_millis(2_000), &Fixed(0));
+        let second = ids.next(Timestamp::from_millis(1_000), &Fixed(1));
+        assert!(first < second);
+    }
+
+    #[test]
+    fn the_lower_bound_of_a_time_is_below_its_ids_and_above_all_older_ones() {
+        let ids = TokenIds::default();
+        let older = ids.next(Timestamp::from_millis(4_999), &Fixed(0xff));
+        let made = ids.next(Timestamp::from_millis(5_000), &Fixed(0));
+        let bound = TokenId::lower_bound(Timestamp::from_millis(5_000));
+        assert!(older < bound && bound <= made);
+    }
+
+    #[test]
+    fn an_id_is_printable_ascii_of_bounded_length() {
+        for wrong in ["", "a\0b", "a\nb", "é", &"x".repeat(256)] {
+            assert!(wrong.parse::<ClientId>().is_err(), "{wrong:?}");
+        }
+        assert!("x".repeat(255).parse::<ClientId>().is_ok());
+    }
+}

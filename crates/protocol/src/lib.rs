@@ -1,0 +1,48 @@
+//! The nouns that every other crate speaks: ids, scope sets, clients, tokens with their legal transitions, slots,
+//! positions in the revocation log, parsed requests and OAuth errors. Nothing in here does I/O, reads a clock or
+//! draws a random number; [`Clock`] and [`Rng`] are handed in.
+
+mod audience;
+mod client;
+mod error;
+mod ids;
+mod log;
+mod nearest;
+mod params;
+mod request;
+mod rng;
+mod scope;
+mod secret;
+mod slot;
+mod time;
+mod token;
+
+pub use audience::{Audience, MAX_RESOURCES, MAX_RESOURCE_LEN};
+pub use client::{
+    AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType, InvalidMetadata,
+    MetadataRules, PersistenceMode, SlotBinding,
+};
+pub use error::{ErrorCode, OAuthError};
+pub use ids::{ClientId, GrantId, InvalidId, RequestId, Subject, SubjectKind, TokenId, TokenIds};
+pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Seen};
+pub use nearest::nearest;
+pub use params::{MAX_PARAMS, Params};
+pub use request::{IntrospectionRequest, RevocationRequest, TokenRequest};
+pub use rng::Rng;
+pub use scope::{InvalidScope, MAX_SCOPE_LEN, MAX_SCOPE_VALUES, ScopeSet};
+pub use secret::Secret;
+pub use slot::{Confirmation, Slot, SlotKey};
+pub use time::{Clock, InvalidLifetime, Lifetime, ManualClock, Timestamp};
+pub use token::{AccessToken, Ending, IllegalTransition, TokenState};
+
+/// Scopes of Grantry itself; an administrator grants them, registration never does.
+pub mod scopes {
+    /// The admin API.
+    pub const ADMIN: &str = "grantry:admin";
+    /// Introspection of every token, not only the caller's own.
+    pub const INTROSPECT: &str = "grantry:introspect";
+    /// What every scope of Grantry itself starts with.
+    pub const RESERVED_PREFIX: &str = "grantry:";
+    /// All that exist; any other scope under the prefix is refused.
+    pub const ALL: &[&str] = &[ADMIN, INTROSPECT];
+}

@@ -1,0 +1,143 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Timestamp;
+
+/// Raised by whatever makes the log not continue what nodes have seen: a restore, a promotion that lost entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// The number of an entry in the revocation log; 0 before the first, then without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+impl Position {
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// How much of the revocation log was known before anything was read for a request; what the request creates carries
+/// it. A rule ends what has seen less than the rule's own position, so no clock is compared between machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seen {
+    pub epoch: Epoch,
+    pub position: Position,
+}
+
+impl Seen {
+    pub const NOTHING: Self = Self { epoch: Epoch(0), position: Position(0) };
+}
+
+/// What an entry ends, or what it tells nodes to read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// One token, by id.
+    Token,
+    /// Rule: every earlier token of one slot.
+    Slot,
+    /// Rule: everything earlier of one client.
+    Client,
+    /// Rule: everything earlier of one subject.
+    Subject,
+    /// Rule: everything earlier.
+    All,
+    /// Ends nothing; the client was changed.
+    ClientChanged,
+}
+
+impl LogKind {
+    pub const ALL_KINDS: [Self; 6] =
+        [Self::Token, Self::Slot, Self::Client, Self::Subject, Self::All, Self::ClientChanged];
+
+    /// The number that stores keep; never reused for another meaning.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Token => 1,
+            Self::Slot => 2,
+            Self::Client => 3,
+            Self::Subject => 4,
+            Self::All => 5,
+            Self::ClientChanged => 6,
+        }
+    }
+
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL_KINDS.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// One entry of the revocation log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    pub position: Position,
+    pub kind: LogKind,
+    /// What `kind` names, as bytes: a token id, a slot key, the UTF-8 of a client id.
+    pub key: Vec<u8>,
+    /// When the last thing that the entry ends has expired by itself; the entry may be forgotten after it.
+    pub keep_until: Timestamp,
+}
+
+/// Where the log ends. The chain hash covers every entry so far, in order: two logs with the same head are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    pub epoch: Epoch,
+    pub position: Position,
+    pub chain: [u8; 32],
+}
+
+impl LogHead {
+    /// The head of a log without entries.
+    pub const EMPTY: Self = Self { epoch: Epoch(1), position: Position(0), chain: [0; 32] };
+
+    pub const fn seen(&self) -> Seen {
+        Seen { epoch: self.epoch, position: self.position }
+    }
+
+    /// The entry that follows this head, and the head that it makes.
+    pub fn append(&self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp) -> (LogEntry, Self) {
+        let position = self.position.next();
+        let mut hash = Sha256::new();
+        hash.update(self.chain);
+        hash.update(position.0.to_be_bytes());
+        hash.update([kind.code()]);
+        hash.update((key.len() as u64).to_be_bytes());
+        hash.update(&key);
+        hash.update(keep_until.as_millis().to_be_bytes());
+        let head = Self { epoch: self.epoch, position, chain: hash.finalize().into() };
+        (LogEntry { position, kind, key, keep_until }, head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_have_no_gap_and_the_chain_tells_two_histories_apart() {
+        let at = Timestamp::from_secs(1);
+        let (first, head) = LogHead::EMPTY.append(LogKind::Token, vec![1], at);
+        let (second, after) = head.append(LogKind::Client, vec![2], at);
+        assert_eq!((first.position, second.position), (Position(1), Position(2)));
+        let (_, other) = head.append(LogKind::Client, vec![3], at);
+        assert_eq!(after.position, other.position);
+        assert_ne!(after.chain, other.chain);
+    }
+
+    #[test]
+    fn a_later_epoch_has_seen_more_than_any_position_of_an_earlier_one() {
+        let late = Seen { epoch: Epoch(2), position: Position(0) };
+        assert!(late > Seen { epoch: Epoch(1), position: Position(99) });
+    }
+
+    #[test]
+    fn kinds_survive_their_code() {
+        for kind in LogKind::ALL_KINDS {
+            assert_eq!(LogKind::from_code(kind.code()), Some(kind));
+        }
+    }
+}

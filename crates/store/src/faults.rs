@@ -1,0 +1,182 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use grantry_protocol::{Client, ClientId, LogEntry, LogHead, Position, SlotKey, TokenId};
+
+use crate::{
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, KeyRecord, Keys, Node, Nodes,
+    Observed, Result, Retention, Revocations, Store, StoreError, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome,
+};
+
+/// What the next matching call meets.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The call does not reach the store.
+    Before(StoreError),
+    /// The store does it, and the answer is lost.
+    After(StoreError),
+}
+
+/// A store in front of another that counts the calls that reach it and lets them fail on demand.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    calls: AtomicU64,
+    /// For `token_write`, in order; `None` lets one pass.
+    writes: Mutex<VecDeque<Option<Fault>>>,
+    /// For every read, until it is lifted.
+    reads: Mutex<Option<StoreError>>,
+    /// A batch with this token is refused as a whole.
+    poison: Mutex<Option<TokenId>>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            calls: AtomicU64::new(0),
+            writes: Mutex::default(),
+            reads: Mutex::default(),
+            poison: Mutex::default(),
+        }
+    }
+
+    /// How many calls of any method there were.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Appends to what the coming `token_write`s meet, one each.
+    pub fn fail_writes(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        lock(&self.writes).extend(faults);
+    }
+
+    /// Every read fails with this, until `None` is set.
+    pub fn fail_reads(&self, error: Option<StoreError>) {
+        *lock(&self.reads) = error;
+    }
+
+    /// Every batch with this token is rejected.
+    pub fn poison(&self, id: TokenId) {
+        *lock(&self.poison) = Some(id);
+    }
+
+    fn count(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn read<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.count();
+        if let Some(error) = lock(&self.reads).clone() {
+            return Err(error);
+        }
+        call.await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Tokens for FaultyStore {
+    async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
+        self.count();
+        let poison = *lock(&self.poison);
+        let is_poison = |write: &TokenWrite| matches!(write, TokenWrite::Issue(issue) if Some(issue.token.id) == poison);
+        if batch.iter().any(is_poison) {
+            return Err(StoreError::Rejected("injected poison".into()));
+        }
+        let fault = lock(&self.writes).pop_front().flatten();
+        match fault {
+            None => self.inner.token_write(batch).await,
+            Some(Fault::Before(error)) => Err(error),
+            Some(Fault::After(error)) => self.inner.token_write(batch).await.and(Err(error)),
+        }
+    }
+
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        self.read(self.inner.token_find(id)).await
+    }
+
+    async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
+        self.read(self.inner.token_find_holder(slot)).await
+    }
+
+    async fn token_count(&self) -> Result<u64> {
+        self.read(self.inner.token_count()).await
+    }
+}
+
+#[async_trait]
+impl Clients for FaultyStore {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
+        self.read(self.inner.client_find(id)).await
+    }
+
+    async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>> {
+        self.read(self.inner.client_list(after, limit)).await
+    }
+
+    async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome> {
+        self.count();
+        self.inner.client_insert(client, audit).await
+    }
+
+    async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome> {
+        self.count();
+        self.inner.client_update(change).await
+    }
+
+    async fn client_delete(&self, deletion: ClientDeletion) -> Result<ClientOutcome> {
+        self.count();
+        self.inner.client_delete(deletion).await
+    }
+}
+
+#[async_trait]
+impl Keys for FaultyStore {
+    async fn key_list(&self) -> Result<Vec<KeyRecord>> {
+        self.read(self.inner.key_list()).await
+    }
+
+    async fn key_insert_first(&self, keys: Vec<KeyRecord>) -> Result<bool> {
+        self.count();
+        self.inner.key_insert_first(keys).await
+    }
+}
+
+#[async_trait]
+impl Revocations for FaultyStore {
+    async fn revocation_head(&self) -> Result<LogHead> {
+        self.read(self.inner.revocation_head()).await
+    }
+
+    async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
+        self.read(self.inner.revocation_list(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl AuditTrail for FaultyStore {
+    async fn audit_list(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>> {
+        self.read(self.inner.audit_list(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl Nodes for FaultyStore {
+    async fn node_list(&self) -> Result<Vec<Node>> {
+        self.read(self.inner.node_list()).await
+    }
+}
+
+#[async_trait]
+impl Retention for FaultyStore {
+    async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept> {
+        self.count();
+        self.inner.retention_sweep(retention, limit).await
+    }
+}

@@ -1,0 +1,51 @@
+//! The boundary between Grantry and whatever keeps its tokens.
+//!
+//! One trait per noun, together [`Store`]. What changes is handed in as data ([`TokenWrite`]) and decided by pure
+//! functions ([`decide_issue`], [`decide_revoke`]) that every implementation calls inside its own transaction.
+//! A store has its own clock: what is compared with "now" in a guard is compared with the store's.
+
+mod audit;
+mod clients;
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod decide;
+mod error;
+#[cfg(feature = "testing")]
+mod faults;
+mod keys;
+mod memory;
+mod nodes;
+mod retention;
+mod revocations;
+mod tokens;
+mod writes;
+
+pub use audit::{AuditEntry, AuditRecord, AuditTrail};
+pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
+pub use decide::{Holder, IssueDecision, RevokeDecision, decide_issue, decide_revoke};
+pub use error::{Outage, StoreError};
+#[cfg(feature = "testing")]
+pub use faults::{Fault, FaultyStore};
+pub use keys::{KeyPurpose, KeyRecord, Keys};
+pub use memory::MemoryStore;
+pub use nodes::{Node, NodeId, Nodes};
+pub use retention::{Retention, Swept};
+pub use revocations::Revocations;
+pub use tokens::{StoredToken, Tokens};
+pub use writes::{Issue, RevokeOutcome, TokenWrite, WriteOutcome};
+
+use grantry_protocol::Seen;
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What was read, and how much of the revocation log was in the same snapshot. Whatever is made of it carries `seen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed<T> {
+    pub seen: Seen,
+    pub value: T,
+}
+
+/// Everything that a back end has to be.
+pub trait Store: AuditTrail + Clients + Keys + Nodes + Retention + Revocations + Tokens {}
+
+impl<S: AuditTrail + Clients + Keys + Nodes + Retention + Revocations + Tokens + ?Sized> Store for S {}

@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use grantry_protocol::{AccessToken, Ending, SlotKey, Timestamp, TokenId, TokenState};
+
+use crate::{Result, TokenWrite, WriteOutcome};
+
+/// A token together with all that decides its state, read in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    pub token: AccessToken,
+    pub ended: Option<Ending>,
+    /// A rule in the revocation log, later than what the token has seen, ends it.
+    pub ended_by_rule: bool,
+    /// Whether the slot names this token as its holder.
+    pub holds_slot: bool,
+}
+
+impl StoredToken {
+    pub fn state(&self, now: Timestamp) -> TokenState {
+        match self.ended {
+            _ if self.ended_by_rule => TokenState::Revoked,
+            Some(Ending::Revoked) => TokenState::Revoked,
+            Some(Ending::Inactive) => TokenState::Inactive,
+            None if self.token.expires_at <= now => TokenState::Expired,
+            None if self.holds_slot => TokenState::Active,
+            None => TokenState::Retired,
+        }
+    }
+
+    /// Whether the token may be handed out again: ACTIVE, with more than `min_life` left.
+    pub fn is_reusable(&self, now: Timestamp, min_life: Duration) -> bool {
+        self.state(now) == TokenState::Active && self.token.expires_at > now + min_life
+    }
+}
+
+#[async_trait]
+pub trait Tokens: Send + Sync {
+    /// Applies a batch in one transaction, in order, and answers each write in the same order. An error means that
+    /// none of it was applied, or, for an outage, that nobody knows.
+    async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>>;
+
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>>;
+
+    /// The token that the slot names as its holder, whatever its state.
+    async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>>;
+
+    /// How many token rows there are; a full count, for operators and benchmarks.
+    async fn token_count(&self) -> Result<u64>;
+}
