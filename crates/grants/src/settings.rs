@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use grantry_protocol::{ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules};
+
+/// What `[server]` and `[tokens]` say about tokens.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// The `iss` of every token (RFC 9068 §2.2); a URL without a trailing slash.
+    pub issuer: String,
+    pub access_token_lifetime: Lifetime,
+    pub retention_time: Lifetime,
+    pub active_token_policy: ActiveTokenPolicy,
+    /// A token with no more life left than this is not handed out again.
+    pub reuse_minimum_life: Lifetime,
+    /// The audience of a token that was asked for without `resource`.
+    pub default_audience: Audience,
+}
+
+/// Names the key and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct InvalidTokenSettings {
+    pub key: &'static str,
+    pub problem: String,
+}
+
+impl TokenSettings {
+    pub fn validate(&self) -> Result<(), InvalidTokenSettings> {
+        let refuse = |key, problem| Err(InvalidTokenSettings { key, problem });
+        if self.access_token_lifetime < Lifetime::from_secs(1) {
+            return refuse("tokens.access_token_lifetime", "must be at least 1s".to_owned());
+        }
+        if self.access_token_lifetime >= self.retention_time {
+            return refuse(
+                "tokens.access_token_lifetime",
+                format!(
+                    "{} is not less than tokens.retention_time ({}), so rows of live tokens would be removed: \
+                     shorten the one or lengthen the other",
+                    self.access_token_lifetime, self.retention_time
+                ),
+            );
+        }
+        if self.reuse_minimum_life >= self.access_token_lifetime {
+            return refuse(
+                "tokens.reuse_minimum_life",
+                format!(
+                    "{} is not less than tokens.access_token_lifetime ({}), so no token would ever be handed out \
+                     again: shorten the one or lengthen the other",
+                    self.reuse_minimum_life, self.access_token_lifetime
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn metadata_rules(&self) -> MetadataRules {
+        MetadataRules { retention_time: self.retention_time }
+    }
+
+    pub(crate) fn lifetime_for(&self, client: &Client) -> Lifetime {
+        client.metadata.access_token_lifetime.unwrap_or(self.access_token_lifetime)
+    }
+
+    pub(crate) fn policy_for(&self, client: &Client) -> ActiveTokenPolicy {
+        client.metadata.active_token_policy.unwrap_or(self.active_token_policy)
+    }
+
+    /// For a client with very short tokens half their lifetime is enough; otherwise none would ever be reused.
+    pub(crate) fn reuse_minimum_life_for(&self, client: &Client) -> Duration {
+        self.reuse_minimum_life.as_duration().min(self.lifetime_for(client).as_duration() / 2)
+    }
+
+    /// How long the log must remember a rule that ends tokens issued up to now, however they were made.
+    pub(crate) fn rule_memory(&self) -> Duration {
+        self.retention_time.as_duration()
+    }
+}

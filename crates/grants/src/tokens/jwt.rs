@@ -1,0 +1,86 @@
+//! JWT access tokens (RFC 9068).
+
+use grantry_jose::{sign_compact, verify_compact};
+use grantry_protocol::{AccessToken, Secret, TokenId};
+use serde::{Deserialize, Serialize};
+
+use crate::{GrantError, KeyRing};
+
+/// `typ` of RFC 9068 §2.1.
+const TYP: &str = "at+jwt";
+
+/// Where the row of the token is, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stored {
+    /// In the store: without its row the token is not valid.
+    Row,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Audience::is_empty")]
+    aud: Audience<'a>,
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    grantry_stored: Stored,
+}
+
+/// One audience is written as a string, several as a list (RFC 7519 §4.1.3).
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Audience<'a> {
+    One(&'a str),
+    Many(&'a [String]),
+}
+
+impl<'a> Audience<'a> {
+    fn of(token: &'a AccessToken) -> Self {
+        match token.audience.names() {
+            [only] => Self::One(only),
+            names => Self::Many(names),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Many([]))
+    }
+}
+
+/// What has to be read of a token that comes back; the rest stands in its row.
+#[derive(Deserialize)]
+struct ReadClaims {
+    iss: String,
+    jti: String,
+    #[serde(rename = "grantry_stored")]
+    _stored: Stored,
+}
+
+pub fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret, GrantError> {
+    let claims = Claims {
+        iss: issuer,
+        sub: token.subject.as_str(),
+        aud: Audience::of(token),
+        client_id: token.client_id.as_str(),
+        scope: token.scope.as_str(),
+        iat: token.issued_at.as_secs(),
+        exp: token.expires_at.as_secs(),
+        jti: token.id.to_string(),
+        grantry_stored: Stored::Row,
+    };
+    Ok(Secret::new(sign_compact(keys.signing_key(), TYP, &claims)?))
+}
+
+pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<TokenId> {
+    let claims: ReadClaims = verify_compact(text, TYP, |kid| keys.signing_key_by_id(kid)).ok()?;
+    if claims.iss != issuer {
+        return None;
+    }
+    claims.jti.parse().ok()
+}

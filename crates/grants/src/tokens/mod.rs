@@ -1,0 +1,35 @@
+//! What a client holds in its hands: how a token is written, and how one that comes back is recognized.
+
+pub mod jwt;
+pub mod opaque;
+
+use grantry_protocol::{AccessToken, AccessTokenFormat, Secret, TokenId};
+
+use crate::{GrantError, Grants};
+
+/// A token that this deployment made. Whether it is still good is for the store to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recognized {
+    pub id: TokenId,
+    pub format: AccessTokenFormat,
+}
+
+impl Grants {
+    /// The text of a token. For an opaque token always the same one; a JWT may be signed anew, with the same id,
+    /// expiry and scope.
+    pub(crate) fn write_token(&self, token: &AccessToken) -> Result<Secret, GrantError> {
+        match token.format {
+            AccessTokenFormat::Opaque => Ok(opaque::write(&self.keys, token.id)),
+            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings.issuer, token),
+        }
+    }
+
+    /// Refuses everything that was not made with this deployment's keys, without asking the store.
+    pub(crate) fn recognize_token(&self, text: &str) -> Option<Recognized> {
+        if let Some(id) = opaque::read(&self.keys, text) {
+            return Some(Recognized { id, format: AccessTokenFormat::Opaque });
+        }
+        let id = jwt::read(&self.keys, &self.settings.issuer, text)?;
+        Some(Recognized { id, format: AccessTokenFormat::Jwt })
+    }
+}

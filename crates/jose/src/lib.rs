@@ -1,0 +1,31 @@
+//! Keys and what is done with them: signatures (RFC 7515), key sets (RFC 7517), MACs and sealing. Everything runs on
+//! aws-lc-rs, with each key parsed once. Key generation draws from aws-lc's own generator, which cannot be replaced.
+
+mod jwk;
+mod jws;
+mod mac;
+mod seal;
+mod signing;
+
+pub use jwk::{Jwk, JwkSet};
+pub use jws::{Header, InvalidJws, sign_compact, verify_compact};
+pub use mac::MacKey;
+pub use seal::{SealingKey, Unsealed};
+pub use signing::{Algorithm, SigningKey, UnusableKey};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Strict: no padding, no other alphabet, no stray bits, so that one value has one spelling.
+pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// Compares in a time that depends on the lengths only.
+pub fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(left, right).is_ok()
+}

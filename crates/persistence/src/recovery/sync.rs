@@ -1,0 +1,43 @@
+//! Two requests, on one node or on two, found a slot without a usable token, and each made one. The store lets one
+//! win. Nothing of the loser has been answered yet, so the loser can be given the winner's token:
+//!
+//! 1. Write the token. If it is committed, that is the answer.
+//! 2. The slot is held by another token. If that one is ACTIVE with enough life left, it is the answer: both callers
+//!    hold the same token.
+//! 3. Otherwise the holder has expired meanwhile, or was ended by a rule that the slot's row does not show. Name it as
+//!    observed and write again: the store lets exactly that holder be displaced, and no other.
+//! 4. After `retry_count` rounds give up: the caller is told to come back, and nothing was written.
+
+use grantry_protocol::Clock;
+use grantry_store::{Issue, TokenWrite, WriteOutcome};
+use metrics::counter;
+
+use crate::group_commit::GroupCommit;
+use crate::{Persisted, PersistenceError, unexpected};
+
+pub async fn issue(
+    commits: &GroupCommit,
+    clock: &dyn Clock,
+    retry_count: u32,
+    mut issue: Issue,
+) -> Result<Persisted, PersistenceError> {
+    for _ in 0..=retry_count {
+        // 1.
+        let holder = match commits.submit(TokenWrite::Issue(Box::new(issue.clone()))).await? {
+            WriteOutcome::Issued => return Ok(Persisted::Issued),
+            WriteOutcome::SlotHeld(holder) => holder,
+            other => return Err(unexpected(&other).into()),
+        };
+        counter!("grantry_slot_conflicts_total", "mode" => "sync").increment(1);
+        // 2.
+        if holder.is_reusable(clock.now(), issue.min_life) {
+            counter!("grantry_recoveries_total", "mode" => "sync").increment(1);
+            return Ok(Persisted::Winner(holder));
+        }
+        // 3.
+        issue.observed = Some(holder.token.id);
+    }
+    // 4.
+    counter!("grantry_slot_contended_total", "mode" => "sync").increment(1);
+    Err(PersistenceError::SlotContended { attempts: retry_count + 1 })
+}

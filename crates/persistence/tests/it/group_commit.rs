@@ -1,0 +1,72 @@
+use std::sync::Arc;
+
+use grantry_persistence::{Persisted, PersistenceError};
+use grantry_protocol::{ActiveTokenPolicy::Multiple, Clock, TokenState};
+use grantry_store::{Fault, Outage, StoreError, Tokens};
+use tokio::task::JoinSet;
+
+use crate::World;
+
+#[tokio::test]
+async fn writes_that_arrive_together_are_committed_together() {
+    let world = World::new();
+    let calls_before = world.store.calls();
+    let mut tasks = JoinSet::new();
+    for n in 0..16 {
+        let (persistence, issue) = (Arc::clone(&world.persistence), world.issue(&format!("s{n}"), Multiple));
+        tasks.spawn(async move { persistence.issue(issue).await });
+    }
+    for outcome in tasks.join_all().await {
+        assert_eq!(outcome.unwrap(), Persisted::Issued);
+    }
+    // The test runs on one thread: all tasks have queued their write before the writer runs for the first time.
+    assert_eq!(world.store.calls() - calls_before, 1);
+    assert_eq!(world.store.token_count().await.unwrap(), 16);
+}
+
+#[tokio::test]
+async fn a_poison_write_fails_alone() {
+    let world = World::new();
+    let poison = world.issue("poison", Multiple);
+    world.store.poison(poison.token.id);
+    let mut tasks = JoinSet::new();
+    for n in 0..11 {
+        let issue = if n == 6 { poison.clone() } else { world.issue(&format!("s{n}"), Multiple) };
+        let (persistence, id) = (Arc::clone(&world.persistence), issue.token.id);
+        tasks.spawn(async move { (id, persistence.issue(issue).await) });
+    }
+    for (id, outcome) in tasks.join_all().await {
+        if id == poison.token.id {
+            assert!(matches!(outcome, Err(PersistenceError::Store(StoreError::Rejected(_)))));
+        } else {
+            assert_eq!(outcome.unwrap(), Persisted::Issued);
+        }
+    }
+    assert_eq!(world.store.token_count().await.unwrap(), 10);
+}
+
+#[tokio::test]
+async fn an_outage_fails_the_batch_and_the_next_one_goes_through() {
+    let world = World::new();
+    let outage = StoreError::unavailable(Outage::Full, "injected");
+    world.store.fail_writes([Some(Fault::Before(outage.clone()))]);
+    let refused = world.persistence.issue(world.issue("a", Multiple)).await;
+    assert_eq!(refused, Err(PersistenceError::Store(outage)));
+    assert_eq!(world.persistence.issue(world.issue("a", Multiple)).await, Ok(Persisted::Issued));
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_stop_its_write() {
+    let world = World::new();
+    let issue = world.issue("a", Multiple);
+    let id = issue.token.id;
+    let persistence = Arc::clone(&world.persistence);
+    let caller = tokio::spawn(async move { persistence.issue(issue).await });
+    tokio::task::yield_now().await;
+    caller.abort();
+    let _ = caller.await;
+    // The queue is in order: once a later write is committed, so is the abandoned one.
+    world.persistence.issue(world.issue("b", Multiple)).await.unwrap();
+    let stored = world.store.token_find(id).await.unwrap().unwrap();
+    assert_eq!(stored.state(world.clock.now()), TokenState::Active);
+}

@@ -1,0 +1,67 @@
+//! The persister on the memory store behind the wrapper that injects faults: one test a step of each flow.
+
+mod group_commit;
+mod recovery_sync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grantry_persistence::{Persistence, PersistenceSettings};
+use grantry_protocol::{
+    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock, Rng, ScopeSet, Seen, Slot,
+    Timestamp, TokenIds,
+};
+use grantry_store::{FaultyStore, Issue, MemoryStore};
+
+pub struct World {
+    pub store: Arc<FaultyStore>,
+    pub clock: Arc<ManualClock>,
+    pub persistence: Arc<Persistence>,
+    ids: TokenIds,
+}
+
+struct CountingRng(std::sync::atomic::AtomicU64);
+
+impl Rng for CountingRng {
+    fn fill(&self, dest: &mut [u8]) {
+        let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes();
+        for (byte, n) in dest.iter_mut().zip(n.iter().cycle()) {
+            *byte = *n;
+        }
+    }
+}
+
+static RNG: CountingRng = CountingRng(std::sync::atomic::AtomicU64::new(1));
+
+impl World {
+    pub fn new() -> Self {
+        Self::with_retry_count(3)
+    }
+
+    pub fn with_retry_count(retry_count: u32) -> Self {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000)));
+        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(clock.clone()))));
+        let settings = PersistenceSettings {
+            retry_count,
+            queue_capacity: 64,
+            max_batch: 16,
+            retention_time: Duration::from_secs(86_400),
+        };
+        let persistence = Persistence::start(store.clone(), clock.clone(), settings);
+        Self { store, clock, persistence, ids: TokenIds::default() }
+    }
+
+    /// A token of 60 s that may be displaced when it has 10 s left.
+    pub fn issue(&self, scope: &str, policy: ActiveTokenPolicy) -> Issue {
+        let slot = Slot::of_client(
+            "client".parse().unwrap(),
+            ScopeSet::parse(scope).unwrap(),
+            Audience::default(),
+            AccessTokenFormat::Opaque,
+        );
+        let now = self.clock.now();
+        let token =
+            AccessToken::issue(self.ids.next(now, &RNG), slot, Seen::NOTHING, now, Lifetime::from_secs(60));
+        Issue { token, policy, observed: None, min_life: Duration::from_secs(10) }
+    }
+}
