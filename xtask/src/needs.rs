@@ -1,0 +1,95 @@
+//! What the tests run besides our own binary, and how to get it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{self, Failure};
+
+/// Binary -> Debian package. Only what a test of today starts: a longer list costs everybody a longer first run.
+const NEEDS: &[(&str, &str)] = &[("sqlite3", "sqlite3"), ("curl", "curl")];
+
+/// Installs what is missing, or says exactly what to type.
+pub fn install() -> Result<(), Failure> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |binary: &str| std::env::split_paths(&path).any(|dir| dir.join(binary).is_file());
+    let packages = missing(on_path);
+    if packages.is_empty() {
+        println!("xtask: needs: {} are installed", names().join(", "));
+        return Ok(());
+    }
+    let Some(sudo) = privilege(on_path) else {
+        return Err(Failure::Failed(format!(
+            "the tests need {}, and this user may not install packages. Run: sudo apt-get update && sudo {}",
+            packages.join(", "),
+            apt_install(&packages).join(" "),
+        )));
+    };
+    // Lists first: on a machine that was never updated apt knows no package at all.
+    run::step("update the package lists", &mut apt(sudo, &["apt-get".into(), "update".into()]))?;
+    run::step("install what the tests need", &mut apt(sudo, &apt_install(&packages)))
+}
+
+fn names() -> Vec<&'static str> {
+    NEEDS.iter().map(|(binary, _)| *binary).collect()
+}
+
+fn missing(on_path: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        NEEDS.iter().filter(|(binary, _)| !on_path(binary)).map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+/// What to put in front of apt-get: nothing as root, `sudo -n` where it asks no password; `None` where neither works.
+fn privilege(on_path: impl Fn(&str) -> bool) -> Option<&'static [&'static str]> {
+    if !on_path("apt-get") {
+        return None;
+    }
+    if run::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
+        return Some(&[]);
+    }
+    run::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(&["sudo", "-n"])
+}
+
+fn apt_install(packages: &[&str]) -> Vec<String> {
+    ["apt-get", "install", "--yes", "--no-install-recommends"]
+        .iter()
+        .chain(packages)
+        .map(|word| (*word).to_owned())
+        .collect()
+}
+
+fn apt(sudo: &[&str], words: &[String]) -> Command {
+    // Through `env`, because sudo drops the variable; without it a package may stop to ask a question.
+    let mut line = sudo.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    line.extend(["env".into(), "DEBIAN_FRONTEND=noninteractive".into()]);
+    line.extend_from_slice(words);
+    let mut command = Command::new(Path::new(&line[0]));
+    command.args(&line[1..]);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        assert!(missing(|_| true).is_empty());
+        assert_eq!(missing(|binary| binary != "sqlite3"), ["sqlite3"]);
+    }
+
+    #[test]
+    fn the_command_asks_nothing() {
+        let as_root = run::shown(&apt(&[], &apt_install(&["curl"])));
+        assert_eq!(
+            as_root,
+            "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl"
+        );
+        assert!(
+            run::shown(&apt(&["sudo", "-n"], &apt_install(&["curl"])))
+                .starts_with("sudo -n env DEBIAN_FRONTEND=")
+        );
+    }
+}
