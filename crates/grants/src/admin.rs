@@ -25,9 +25,8 @@ impl Grants {
     /// says `invalid_token` and `insufficient_scope` (RFC 6750 §3.1).
     pub async fn authorize_admin(&self, bearer: &str, request_id: String) -> Result<Actor, GrantError> {
         let not_active = || OAuthError::invalid_grant("the access token is not active");
-        let recognized = self.recognize_token(bearer).ok_or_else(not_active)?;
-        let stored = self.store.token_find(recognized.id).await?.ok_or_else(not_active)?;
-        if stored.token.format != recognized.format || !stored.state(self.clock.now()).is_honoured() {
+        let stored = self.find_token(bearer).await?.ok_or_else(not_active)?;
+        if !stored.state(self.clock.now()).is_honoured() {
             return Err(not_active().into());
         }
         if !stored.token.scope.contains(scopes::ADMIN) {

@@ -37,7 +37,7 @@ pub struct Credentials {
 }
 
 #[derive(Debug, Clone)]
-pub struct AuthenticatedClient {
+pub(crate) struct AuthenticatedClient {
     pub client: Client,
     pub seen: Seen,
 }
@@ -47,7 +47,10 @@ const REFUSED: &str = "client authentication failed";
 impl Grants {
     /// # Errors
     /// `invalid_client`.
-    pub async fn authenticate(&self, credentials: &Credentials) -> Result<AuthenticatedClient, GrantError> {
+    pub(crate) async fn authenticate(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<AuthenticatedClient, GrantError> {
         // 1.
         let id = credentials.client_id.parse().map_err(|_| OAuthError::invalid_client(REFUSED))?;
         let Observed { seen, value: client } = self.store.client_find(&id).await?;

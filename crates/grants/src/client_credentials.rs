@@ -1,6 +1,6 @@
 //! The client credentials grant (RFC 6749 §4.4).
 //!
-//! 1. The client may use this grant.
+//! 1. Authenticate the client, capturing `seen`; it may use this grant.
 //! 2. The scope is part of what it is registered for; none asked for means all of it (RFC 6749 §3.3).
 //! 3. The audience comes from `resource` (RFC 8707), else from the configuration.
 //! 4. These make the slot. Under the policy `reuse` its ACTIVE token is handed out again if it has enough life left.
@@ -9,12 +9,14 @@
 
 use grantry_persistence::Persisted;
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Audience, Client, GrantType, OAuthError, ScopeSet, Secret, Slot, TokenId, TokenRequest,
+    AccessToken, ActiveTokenPolicy, Audience, Client, GrantType, OAuthError, ScopeSet, Secret, Slot, TokenId,
+    TokenRequest,
 };
 use grantry_store::{Issue, StoredToken};
 use metrics::counter;
 
-use crate::{AuthenticatedClient, GrantError, Grants};
+use crate::authenticate::AuthenticatedClient;
+use crate::{Credentials, GrantError, Grants};
 
 /// A successful answer of the token endpoint (RFC 6749 §5.1).
 pub struct TokenResponse {
@@ -27,13 +29,16 @@ pub struct TokenResponse {
 impl Grants {
     pub async fn client_credentials(
         &self,
-        authenticated: AuthenticatedClient,
+        credentials: &Credentials,
         request: TokenRequest,
     ) -> Result<TokenResponse, GrantError> {
-        let AuthenticatedClient { client, seen } = authenticated;
         // 1.
+        let AuthenticatedClient { client, seen } = self.authenticate(credentials).await?;
         if !client.metadata.grant_types.contains(&GrantType::ClientCredentials) {
-            return Err(OAuthError::unauthorized_client("the client is not registered for client_credentials").into());
+            return Err(OAuthError::unauthorized_client(
+                "the client is not registered for client_credentials",
+            )
+            .into());
         }
         // 2.
         let scope = allowed_scope(&client, request.scope)?;
@@ -46,7 +51,9 @@ impl Grants {
         let mut observed = None;
         if policy == ActiveTokenPolicy::Reuse {
             match self.store.token_find_holder(slot.key()).await? {
-                Some(holder) if holder.is_reusable(self.clock.now(), min_life) => return self.hand_out_again(&holder),
+                Some(holder) if holder.is_reusable(self.clock.now(), min_life) => {
+                    return self.hand_out_again(&holder);
+                }
                 holder => observed = holder.map(|holder| holder.token.id),
             }
         }

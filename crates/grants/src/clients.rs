@@ -2,7 +2,8 @@
 
 use grantry_jose::base64url;
 use grantry_protocol::{
-    AuthMethod, Client, ClientId, ClientMetadata, GrantType, InvalidMetadata, LogKind, ScopeSet, Secret, Timestamp, scopes,
+    AuthMethod, Client, ClientId, ClientMetadata, GrantType, InvalidMetadata, LogKind, ScopeSet, Secret,
+    Timestamp, scopes,
 };
 use grantry_store::{Announcement, AuditEntry, ClientChange, ClientDeletion, ClientOutcome};
 use serde_json::{Value, json};
@@ -125,8 +126,11 @@ impl Grants {
                 .into());
             }
             let secret = self.random_secret();
-            let client = Client { secret: Some(self.keys.hash_client_secret(id, &secret)), ..current.clone() };
-            if let Some(client) = self.write_client(&current, client, actor, "client.rotate_secret", Value::Null).await? {
+            let client =
+                Client { secret: Some(self.keys.hash_client_secret(id, &secret)), ..current.clone() };
+            if let Some(client) =
+                self.write_client(&current, client, actor, "client.rotate_secret", Value::Null).await?
+            {
                 return Ok(ClientWithSecret { client, secret: Some(secret) });
             }
         }
@@ -145,7 +149,11 @@ impl Grants {
 
     /// An administrator for a store that has none, or whose administrators have lost their secrets. With an id that
     /// exists, that client gets a new secret and the rights back.
-    pub async fn administrator_recover(&self, id: Option<ClientId>, secret: Option<Secret>) -> Result<ClientWithSecret> {
+    pub async fn administrator_recover(
+        &self,
+        id: Option<ClientId>,
+        secret: Option<Secret>,
+    ) -> Result<ClientWithSecret> {
         let metadata = ClientMetadata {
             client_name: Some("Administrator".to_owned()),
             scope: ScopeSet::parse(scopes::ADMIN).expect("a scope of ours is well formed"),
@@ -256,7 +264,13 @@ fn done(outcome: ClientOutcome) -> Result<()> {
     }
 }
 
-fn audit_entry(at: Timestamp, actor: &Actor, action: &'static str, target: &ClientId, detail: Value) -> AuditEntry {
+fn audit_entry(
+    at: Timestamp,
+    actor: &Actor,
+    action: &'static str,
+    target: &ClientId,
+    detail: Value,
+) -> AuditEntry {
     AuditEntry {
         at,
         actor: actor.name.clone(),

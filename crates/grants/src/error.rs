@@ -18,7 +18,11 @@ pub enum GrantError {
 
 impl From<StoreError> for GrantError {
     fn from(error: StoreError) -> Self {
-        if error.is_outage() { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
+        if error.is_outage() {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Internal(error.to_string())
+        }
     }
 }
 

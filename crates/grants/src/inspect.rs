@@ -58,9 +58,10 @@ impl Grants {
             return Ok(Inspection {
                 origin: Origin::NotOurs,
                 active: false,
-                explanation: "This was not made with the keys of this deployment: it is forged, damaged, from another \
+                explanation:
+                    "This was not made with the keys of this deployment: it is forged, damaged, from another \
                               server, or not an access token at all."
-                    .to_owned(),
+                        .to_owned(),
                 token: None,
             });
         };
@@ -94,7 +95,12 @@ impl Grants {
             origin: Origin::Ours,
             active: state.is_some_and(TokenState::is_honoured),
             explanation,
-            token: Some(InspectedToken { id: id.to_string(), format, stored: "a row in the store, written in mode sync", row }),
+            token: Some(InspectedToken {
+                id: id.to_string(),
+                format,
+                stored: "a row in the store, written in mode sync",
+                row,
+            }),
         }
     }
 }

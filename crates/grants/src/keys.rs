@@ -93,7 +93,8 @@ impl KeyRing {
             KeyPurpose::ClientSecret => self.client_secrets.push((version, mac_key(&plain).ok_or(damaged)?)),
             KeyPurpose::Signing => {
                 let (algorithm, pkcs8) = plain.split_first().ok_or(damaged)?;
-                let algorithm = algorithm_from_code(*algorithm).ok_or(KeyRingError::Damaged { purpose, version })?;
+                let algorithm =
+                    algorithm_from_code(*algorithm).ok_or(KeyRingError::Damaged { purpose, version })?;
                 self.signing.push(SigningKey::from_pkcs8(algorithm, pkcs8)?);
             }
         }
@@ -132,7 +133,12 @@ impl KeyRing {
 
     /// Does the same work whether or not there is a hash to compare with, so that the time taken does not tell an
     /// unknown client from a wrong secret.
-    pub(crate) fn check_client_secret(&self, client: &str, presented: &str, stored: Option<ClientSecretHash>) -> bool {
+    pub(crate) fn check_client_secret(
+        &self,
+        client: &str,
+        presented: &str,
+        stored: Option<ClientSecretHash>,
+    ) -> bool {
         self.secret_checks.fetch_add(1, Ordering::Relaxed);
         let known = stored.and_then(|stored| {
             let key = self.client_secrets.iter().find(|(version, _)| *version == stored.key_version);
@@ -143,8 +149,7 @@ impl KeyRing {
         equal & known.is_some()
     }
 
-    /// How often a client secret was checked, successfully or not.
-    pub fn secret_checks(&self) -> u64 {
+    pub(crate) fn secret_checks(&self) -> u64 {
         self.secret_checks.load(Ordering::Relaxed)
     }
 }
@@ -155,7 +160,8 @@ fn secret_tag(key: &MacKey, client: &str, secret: &str) -> [u8; 32] {
 }
 
 fn newest(keys: &[(u8, MacKey)]) -> (u8, &MacKey) {
-    let (version, key) = keys.iter().max_by_key(|(version, _)| *version).expect("checked when the ring was opened");
+    let (version, key) =
+        keys.iter().max_by_key(|(version, _)| *version).expect("checked when the ring was opened");
     (*version, key)
 }
 

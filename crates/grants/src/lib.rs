@@ -21,7 +21,7 @@ use grantry_protocol::{Clock, Rng, TokenIds};
 use grantry_store::Store;
 
 pub use admin::Actor;
-pub use authenticate::{AuthenticatedClient, Credentials, PresentedMethod};
+pub use authenticate::{Credentials, PresentedMethod};
 pub use client_credentials::TokenResponse;
 pub use clients::{ClientAdminError, ClientWithSecret, NewClient};
 pub use error::GrantError;
@@ -55,6 +55,11 @@ impl Grants {
 
     pub fn settings(&self) -> &TokenSettings {
         &self.settings
+    }
+
+    /// How often a client secret was checked, successfully or not.
+    pub fn secret_checks(&self) -> u64 {
+        self.keys.secret_checks()
     }
 
     /// The public signing keys (RFC 7517 §5).

@@ -65,9 +65,13 @@ mod tests {
 
     #[test]
     fn resources_are_absolute_uris_without_a_fragment() {
-        let audience = Audience::from_resources(["https://b.example/", "https://a.example/", "https://b.example/"].into_iter());
+        let audience = Audience::from_resources(
+            ["https://b.example/", "https://a.example/", "https://b.example/"].into_iter(),
+        );
         assert_eq!(audience.unwrap().names(), ["https://a.example/", "https://b.example/"]);
-        for wrong in ["", "api", "/path", "https://a.example/#x", "https://a.example/\n", "https://a.example/\0"] {
+        for wrong in
+            ["", "api", "/path", "https://a.example/#x", "https://a.example/\n", "https://a.example/\0"]
+        {
             assert!(Audience::from_resources([wrong].into_iter()).is_err(), "{wrong:?}");
         }
         assert!(Audience::from_resources(std::iter::repeat_n("https://a.example/", 17)).is_err());

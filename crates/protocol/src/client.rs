@@ -3,7 +3,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Audience, ClientId, Lifetime, MAX_RESOURCE_LEN, MAX_RESOURCES, ScopeSet, Timestamp, nearest, scopes};
+use crate::{
+    Audience, ClientId, Lifetime, MAX_RESOURCE_LEN, MAX_RESOURCES, ScopeSet, Timestamp, nearest, scopes,
+};
 
 const MAX_NAME_LEN: usize = 255;
 
@@ -166,7 +168,8 @@ impl ClientMetadata {
 
     fn validate_name(&self) -> Result<(), InvalidMetadata> {
         let Some(name) = &self.client_name else { return Ok(()) };
-        let legal = !name.is_empty() && name.chars().count() <= MAX_NAME_LEN && !name.chars().any(char::is_control);
+        let legal =
+            !name.is_empty() && name.chars().count() <= MAX_NAME_LEN && !name.chars().any(char::is_control);
         if legal {
             return Ok(());
         }
@@ -181,7 +184,8 @@ impl ClientMetadata {
             }
             seen.push(*grant);
         }
-        if self.token_endpoint_auth_method == AuthMethod::None && seen.contains(&GrantType::ClientCredentials) {
+        if self.token_endpoint_auth_method == AuthMethod::None && seen.contains(&GrantType::ClientCredentials)
+        {
             return refuse(
                 "token_endpoint_auth_method",
                 "\"none\" cannot go with the grant type client_credentials (RFC 6749 section 4.4): \
@@ -232,7 +236,9 @@ fn validate_audiences(field: &'static str, names: &[String]) -> Result<(), Inval
         return refuse(field, format!("at most {MAX_RESOURCES} are allowed"));
     }
     let legal = |name: &String| {
-        !name.is_empty() && name.len() <= MAX_RESOURCE_LEN && name.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
+        !name.is_empty()
+            && name.len() <= MAX_RESOURCE_LEN
+            && name.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
     };
     if names.iter().all(legal) {
         return Ok(());
@@ -293,8 +299,14 @@ mod tests {
     fn each_field_that_contradicts_is_named() {
         use serde_json::json;
         assert_eq!(refused_field(json!({"client_name": "a\nb"})), "client_name");
-        assert_eq!(refused_field(json!({"grant_types": ["client_credentials", "client_credentials"]})), "grant_types");
-        assert_eq!(refused_field(json!({"token_endpoint_auth_method": "none"})), "token_endpoint_auth_method");
+        assert_eq!(
+            refused_field(json!({"grant_types": ["client_credentials", "client_credentials"]})),
+            "grant_types"
+        );
+        assert_eq!(
+            refused_field(json!({"token_endpoint_auth_method": "none"})),
+            "token_endpoint_auth_method"
+        );
         assert_eq!(refused_field(json!({"scope": "grantry:admim"})), "scope");
         assert_eq!(refused_field(json!({"access_token_lifetime": "24h"})), "access_token_lifetime");
         assert_eq!(refused_field(json!({"access_token_lifetime": "10ms"})), "access_token_lifetime");
@@ -304,7 +316,8 @@ mod tests {
 
     #[test]
     fn an_unknown_reserved_scope_names_the_nearest_one() {
-        let metadata: ClientMetadata = serde_json::from_value(serde_json::json!({"scope": "grantry:admim"})).unwrap();
+        let metadata: ClientMetadata =
+            serde_json::from_value(serde_json::json!({"scope": "grantry:admim"})).unwrap();
         assert!(metadata.validate(&RULES).unwrap_err().problem.contains("grantry:admin"));
     }
 }

@@ -147,22 +147,47 @@ impl std::str::FromStr for TokenId {
     }
 }
 
-/// Makes token ids that never go back within a process, even when its clock does.
+/// Makes token ids that rise strictly within a process, even within a millisecond and when its clock goes back: the
+/// 12 bits after the time are a counter (RFC 9562 §6.2, method 1).
 #[derive(Debug, Default)]
 pub struct TokenIds {
-    last_millis: Mutex<u64>,
+    last: Mutex<Tick>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Tick {
+    millis: u64,
+    counter: u16,
+}
+
+impl Tick {
+    const COUNTER_MAX: u16 = 0x0fff;
+
+    /// A new millisecond starts its counter in the lower half; one that runs out of numbers borrows from the next.
+    fn following(self, now: u64, random: u16) -> Self {
+        let start = random & (Self::COUNTER_MAX >> 1);
+        if now > self.millis {
+            Self { millis: now, counter: start }
+        } else if self.counter < Self::COUNTER_MAX {
+            Self { millis: self.millis, counter: self.counter + 1 }
+        } else {
+            Self { millis: self.millis + 1, counter: start }
+        }
+    }
 }
 
 impl TokenIds {
     pub fn next(&self, now: Timestamp, rng: &dyn Rng) -> TokenId {
         let mut random = [0; 10];
         rng.fill(&mut random);
-        let millis = {
-            let mut last = self.last_millis.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *last = (*last).max(u64::try_from(now.as_millis()).unwrap_or(0));
+        let tick = {
+            let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let now = u64::try_from(now.as_millis()).unwrap_or(0);
+            *last = last.following(now, u16::from_be_bytes([random[0], random[1]]));
             *last
         };
-        TokenId(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+        random[..2].copy_from_slice(&tick.counter.to_be_bytes());
+        TokenId(Builder::from_unix_timestamp_millis(tick.millis, &random).into_uuid())
     }
 }
 
@@ -202,6 +227,13 @@ mod tests {
         let first = ids.next(Timestamp::from_millis(2_000), &Fixed(0));
         let second = ids.next(Timestamp::from_millis(1_000), &Fixed(1));
         assert!(first < second);
+    }
+
+    #[test]
+    fn ids_rise_within_a_millisecond_even_when_its_counter_runs_out() {
+        let ids = TokenIds::default();
+        let made: Vec<TokenId> = (0..10_000).map(|_| ids.next(Timestamp::from_millis(7), &Fixed(0xff))).collect();
+        assert!(made.is_sorted_by(|left, right| left < right));
     }
 
     #[test]

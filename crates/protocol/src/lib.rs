@@ -17,10 +17,10 @@ mod slot;
 mod time;
 mod token;
 
-pub use audience::{Audience, MAX_RESOURCES, MAX_RESOURCE_LEN};
+pub use audience::{Audience, MAX_RESOURCE_LEN, MAX_RESOURCES};
 pub use client::{
-    AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType, InvalidMetadata,
-    MetadataRules, PersistenceMode, SlotBinding,
+    AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType,
+    InvalidMetadata, MetadataRules, PersistenceMode, SlotBinding,
 };
 pub use error::{ErrorCode, OAuthError};
 pub use ids::{ClientId, GrantId, InvalidId, RequestId, Subject, SubjectKind, TokenId, TokenIds};

@@ -62,6 +62,9 @@ mod tests {
         assert_eq!(refusal("grant_type=client_credentials&scope=a%0ab"), ErrorCode::InvalidScope);
         assert_eq!(refusal("grant_type=client_credentials&scope=a%00"), ErrorCode::InvalidScope);
         assert_eq!(refusal("grant_type=client_credentials&resource=api"), ErrorCode::InvalidTarget);
-        assert_eq!(refusal("grant_type=client_credentials&resource=https://a.example/%00"), ErrorCode::InvalidTarget);
+        assert_eq!(
+            refusal("grant_type=client_credentials&resource=https://a.example/%00"),
+            ErrorCode::InvalidTarget
+        );
     }
 }

@@ -34,7 +34,12 @@ pub struct Slot {
 
 impl Slot {
     /// The slot of a client's own tokens (RFC 6749 §4.4).
-    pub fn of_client(client_id: ClientId, scope: ScopeSet, audience: Audience, format: AccessTokenFormat) -> Self {
+    pub fn of_client(
+        client_id: ClientId,
+        scope: ScopeSet,
+        audience: Audience,
+        format: AccessTokenFormat,
+    ) -> Self {
         Self {
             subject: Subject::of_client(&client_id),
             client_id,

@@ -89,7 +89,9 @@ impl Clock for ManualClock {
 pub struct Lifetime(Duration);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no length of time; write a number and a unit, as in \"90s\", \"60m\", \"24h\" or \"30d\"")]
+#[error(
+    "\"{0}\" is no length of time; write a number and a unit, as in \"90s\", \"60m\", \"24h\" or \"30d\""
+)]
 pub struct InvalidLifetime(String);
 
 impl Lifetime {

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessTokenFormat, Audience, ClientId, Lifetime, ScopeSet, Seen, Slot, SlotKey, Subject, SubjectKind, Timestamp, TokenId,
+    AccessTokenFormat, Audience, ClientId, Lifetime, ScopeSet, Seen, Slot, SlotKey, Subject, SubjectKind,
+    Timestamp, TokenId,
 };
 
 /// An access token as it was issued; nothing in here changes afterwards.
@@ -91,7 +92,9 @@ impl TokenState {
     pub fn end(self, ending: Ending) -> Result<Self, IllegalTransition> {
         match ending {
             Ending::Inactive => self.become_one_of(Self::Inactive, &[Self::Active, Self::Retired]),
-            Ending::Revoked => self.become_one_of(Self::Revoked, &[Self::Active, Self::Retired, Self::Inactive]),
+            Ending::Revoked => {
+                self.become_one_of(Self::Revoked, &[Self::Active, Self::Retired, Self::Inactive])
+            }
         }
     }
 

@@ -4,6 +4,7 @@ pub mod jwt;
 pub mod opaque;
 
 use grantry_protocol::{AccessToken, AccessTokenFormat, Secret, TokenId};
+use grantry_store::StoredToken;
 
 use crate::{GrantError, Grants};
 
@@ -31,5 +32,12 @@ impl Grants {
         }
         let id = jwt::read(&self.keys, &self.settings.issuer, text)?;
         Some(Recognized { id, format: AccessTokenFormat::Jwt })
+    }
+
+    /// The row of a token that was made with our keys; `None` for anything else, and then mostly without a look-up.
+    pub(crate) async fn find_token(&self, text: &str) -> Result<Option<StoredToken>, GrantError> {
+        let Some(recognized) = self.recognize_token(text) else { return Ok(None) };
+        let stored = self.store.token_find(recognized.id).await?;
+        Ok(stored.filter(|stored| stored.token.format == recognized.format))
     }
 }

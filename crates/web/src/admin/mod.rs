@@ -1,0 +1,42 @@
+//! The admin API: JSON, guarded by a token of this server with the scope `grantry:admin`, errors as RFC 9457 problems.
+
+pub mod clients;
+mod problem;
+pub mod tokens;
+
+use axum::body::Body;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{Extensions, HeaderMap};
+use grantry_grants::{Actor, GrantError};
+use grantry_protocol::{ErrorCode, RequestId};
+use serde_json::Value;
+
+use crate::WebState;
+use crate::admin::problem::Problem;
+use crate::body;
+
+const JSON: &[&str] = &["application/json", "application/merge-patch+json"];
+
+/// Who asks, proven by a bearer token in the header (RFC 6750 §2.1), nowhere else.
+async fn authorize(state: &WebState, headers: &HeaderMap, extensions: &Extensions) -> Result<Actor, Problem> {
+    let request_id = extensions.get::<RequestId>().map_or_else(String::new, RequestId::to_string);
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::no_token()) };
+    let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return Err(Problem::no_token());
+    };
+    state.grants.authorize_admin(token.trim(), request_id).await.map_err(|error| match error {
+        GrantError::Refused(refusal) if refusal.code == ErrorCode::InvalidScope => {
+            Problem::insufficient_scope()
+        }
+        GrantError::Refused(_) => Problem::invalid_token(),
+        error => error.into(),
+    })
+}
+
+async fn read_json(state: &WebState, headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    let body = body::read(headers, body, JSON, &state.settings.limits).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+}

@@ -1,0 +1,71 @@
+//! What every request passes on its way in: a name for the log, a place among those that run at once, a time by which
+//! it is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use grantry_protocol::RequestId;
+use metrics::{counter, gauge, histogram};
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use crate::WebState;
+use crate::respond::Refusal;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub async fn guard(State(state): State<Arc<WebState>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::random(state.rng.as_ref());
+    request.extensions_mut().insert(id);
+    let endpoint = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!("request", %id, method = %request.method());
+
+    let mut response = run(&state, request, next).instrument(span).await;
+
+    let endpoint = endpoint.as_ref().map_or("other", MatchedPath::as_str).to_owned();
+    let status = response.status().as_u16().to_string();
+    counter!("grantry_http_requests_total", "endpoint" => endpoint.clone(), "status" => status).increment(1);
+    histogram!("grantry_http_request_seconds", "endpoint" => endpoint).record(started.elapsed());
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+async fn run(state: &WebState, request: Request, next: Next) -> Response {
+    let limits = &state.settings.limits;
+    let Some(_place) = Place::take(&state.running, limits.max_concurrent_requests) else {
+        counter!("grantry_http_overload_total").increment(1);
+        return Refusal::temporarily_unavailable("too many requests at once").into_response();
+    };
+    match timeout(limits.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!("the request was not answered within limits.request_timeout");
+            Refusal::temporarily_unavailable("the request took too long").into_response()
+        }
+    }
+}
+
+/// One of the requests that run at once; given back on drop.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(running: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let before = running.fetch_add(1, Ordering::Relaxed);
+        let place = Self(running);
+        gauge!("grantry_http_running_requests").set((before + 1) as f64);
+        (before < most).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

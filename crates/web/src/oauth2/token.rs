@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use grantry_grants::TokenResponse;
+use grantry_protocol::{GrantType, TokenRequest};
+use serde::Serialize;
+
+use super::Form;
+use crate::WebState;
+use crate::respond::{Refusal, json_no_store};
+
+/// RFC 6749 §5.1.
+#[derive(Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+}
+
+/// `POST /oauth2/token` (RFC 6749 §3.2).
+pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Refusal> {
+    let form = Form::read(&state, request).await?;
+    let params = form.params()?;
+    let credentials = form.credentials(&state, &params)?;
+    let request = TokenRequest::parse(&params)?;
+    let answer = match request.grant_type {
+        GrantType::ClientCredentials => state.grants.client_credentials(&credentials, request).await,
+    };
+    let answer = form.checked(&state, &credentials, answer)?;
+    Ok(render(&answer))
+}
+
+fn render(answer: &TokenResponse) -> Response {
+    let body = Body {
+        access_token: answer.access_token.expose(),
+        token_type: "Bearer",
+        expires_in: answer.expires_in,
+        scope: answer.scope.as_str(),
+    };
+    json_no_store(StatusCode::OK, &body)
+}

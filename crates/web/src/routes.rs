@@ -1,0 +1,48 @@
+//! Every route on one page.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+use crate::{WebState, admin, guard, health, metadata, oauth2, respond};
+
+/// What the internet may reach.
+pub fn public_router(state: Arc<WebState>) -> Router {
+    let guarded = Router::new()
+        .route("/oauth2/token", post(oauth2::token::post))
+        .route("/oauth2/introspect", post(oauth2::introspect::post))
+        .route("/oauth2/revoke", post(oauth2::revoke::post))
+        .route("/oauth2/jwks", get(metadata::jwks))
+        .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server))
+        .method_not_allowed_fallback(respond::method_not_allowed)
+        .fallback(respond::not_found)
+        .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
+    guarded.merge(health_routes()).with_state(state)
+}
+
+/// What operators reach.
+pub fn admin_router(state: Arc<WebState>) -> Router {
+    let guarded = Router::new()
+        .route("/admin/v1/clients", get(admin::clients::list).post(admin::clients::create))
+        .route(
+            "/admin/v1/clients/{client_id}",
+            get(admin::clients::read)
+                .put(admin::clients::replace)
+                .patch(admin::clients::patch)
+                .delete(admin::clients::delete),
+        )
+        .route("/admin/v1/clients/{client_id}/secret", post(admin::clients::rotate_secret))
+        .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect))
+        .method_not_allowed_fallback(respond::method_not_allowed)
+        .fallback(respond::not_found)
+        .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
+    let operations = health_routes().route("/metrics", get(health::metrics));
+    guarded.merge(operations).with_state(state)
+}
+
+/// Not behind the guard: an overloaded server still has to say how it is.
+fn health_routes() -> Router<Arc<WebState>> {
+    Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz))
+}

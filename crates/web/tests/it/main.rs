@@ -1,0 +1,11 @@
+//! The routers on the memory store, one module a URL. What needs a real socket or a real store is tested on the
+//! binary, in `crates/server`.
+
+mod admin_v1_clients;
+mod admin_v1_tokens;
+mod app;
+mod health;
+mod oauth2_introspect;
+mod oauth2_revoke;
+mod oauth2_token;
+mod well_known;

@@ -1,0 +1,80 @@
+//! `POST /oauth2/revoke`
+
+use grantry_protocol::{LogKind, Position};
+use grantry_store::{Fault, Outage, Revocations, StoreError};
+use serde_json::json;
+
+use crate::app::{App, form};
+
+#[tokio::test]
+async fn a_token_is_ended_and_announced_once() {
+    let app = App::with_client(json!({})).await;
+    let head = app.store.revocation_head().await.unwrap().position;
+    let token = app.token("").await;
+    for _ in 0..2 {
+        let answer = app.post("/oauth2/revoke", &format!("token={token}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""));
+    }
+    assert!(!app.is_active(&token).await);
+    let entries = app.store.revocation_list(head, 10).await.unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].kind, entries[0].position), (LogKind::Token, head.next()));
+    // The slot is free again.
+    assert_ne!(app.token("").await, token);
+}
+
+#[tokio::test]
+async fn the_hint_never_decides() {
+    let app = App::with_client(json!({ "active_token_policy": "multiple" })).await;
+    for hint in ["access_token", "refresh_token", "nonsense", "%00"] {
+        let token = app.token("").await;
+        let answer = app.post("/oauth2/revoke", &format!("token={token}&token_type_hint={hint}")).await;
+        assert_eq!(answer.status, 200, "{hint}");
+        assert!(!app.is_active(&token).await, "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_200() {
+    let app = App::with_client(json!({})).await;
+    for token in ["x", "gta_AAAA", "%00%0a", "a.b.c"] {
+        assert_eq!(app.post("/oauth2/revoke", &format!("token={token}")).await.status, 200, "{token}");
+    }
+    assert_eq!(app.store.revocation_head().await.unwrap().position, Position(0));
+}
+
+#[tokio::test]
+async fn another_clients_token_is_refused_and_stays() {
+    let app = App::with_client(json!({})).await;
+    app.create_client("stranger", json!({})).await;
+    let token = app.token("").await;
+    let answer = app.post_as("stranger", "/oauth2/revoke", &format!("token={token}")).await;
+    assert_eq!(answer.error(), (400, "unauthorized_client".into()));
+    assert!(app.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_public_client_names_itself_and_reaches_only_its_own() {
+    let app = App::with_client(json!({})).await;
+    let public = json!({ "client_secret": null, "token_endpoint_auth_method": "none", "grant_types": [] });
+    app.create_client("phone", public).await;
+    let token = app.token("").await;
+    let body = format!("token={token}&client_id=phone");
+    let answer = app.send(form("/oauth2/revoke").body(body.into()).unwrap()).await;
+    assert_eq!(answer.error(), (400, "unauthorized_client".into()));
+    // With a secret it is not the public client that it was registered as.
+    let body = format!("token={token}&client_id=phone&client_secret=x");
+    let answer = app.send(form("/oauth2/revoke").body(body.into()).unwrap()).await;
+    assert_eq!(answer.error(), (401, "invalid_client".into()));
+    assert!(app.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn an_outage_is_503_and_the_token_stays() {
+    let app = App::with_client(json!({})).await;
+    let token = app.token("").await;
+    app.store.fail_writes([Some(Fault::Before(StoreError::unavailable(Outage::ReadOnly, "injected")))]);
+    let answer = app.post("/oauth2/revoke", &format!("token={token}")).await;
+    assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
+    assert!(app.is_active(&token).await);
+}
