@@ -32,7 +32,11 @@ impl Jwk {
     pub(crate) fn p256(public: &[u8]) -> Option<Self> {
         let point = public.strip_prefix(&[4]).filter(|point| point.len() == 64)?;
         let (x, y) = point.split_at(32);
-        Some(Self::new("EC", Algorithm::Es256, Material::Ec { crv: "P-256", x: base64url(x), y: base64url(y) }))
+        Some(Self::new(
+            "EC",
+            Algorithm::Es256,
+            Material::Ec { crv: "P-256", x: base64url(x), y: base64url(y) },
+        ))
     }
 
     pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Self {

@@ -52,7 +52,8 @@ pub fn verify_compact<'k, C: DeserializeOwned>(
     if header.typ != typ || header.crit.is_some() {
         return Err(InvalidJws::OtherType);
     }
-    let key = find_key(&header.kid).filter(|key| key.algorithm() == header.alg).ok_or(InvalidJws::UnknownKey)?;
+    let key =
+        find_key(&header.kid).filter(|key| key.algorithm() == header.alg).ok_or(InvalidJws::UnknownKey)?;
     let signature = from_base64url(signature).ok_or(InvalidJws::Malformed)?;
     if !key.verify(signed.as_bytes(), &signature) {
         return Err(InvalidJws::Signature);
@@ -80,8 +81,14 @@ mod tests {
     fn a_library_of_others_verifies_what_we_sign() {
         for algorithm in Algorithm::ALL {
             let key = key(algorithm);
-            let token = sign_compact(&key, "at+jwt", &json!({"iss": "https://issuer.example", "exp": 4_000_000_000_u64})).unwrap();
-            let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(serde_json::to_value(key.jwk()).unwrap()).unwrap();
+            let token = sign_compact(
+                &key,
+                "at+jwt",
+                &json!({"iss": "https://issuer.example", "exp": 4_000_000_000_u64}),
+            )
+            .unwrap();
+            let jwk: jsonwebtoken::jwk::Jwk =
+                serde_json::from_value(serde_json::to_value(key.jwk()).unwrap()).unwrap();
             let decoding = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
             let header = jsonwebtoken::decode_header(&token).unwrap();
             let mut rules = jsonwebtoken::Validation::new(header.alg);
@@ -111,7 +118,8 @@ mod tests {
     #[test]
     fn a_header_without_a_signature_or_with_none_as_algorithm_is_refused() {
         let key = key(Algorithm::EdDsa);
-        let none = format!("{}.{}.", base64url(br#"{"alg":"none","typ":"at+jwt","kid":"x"}"#), base64url(b"{}"));
+        let none =
+            format!("{}.{}.", base64url(br#"{"alg":"none","typ":"at+jwt","kid":"x"}"#), base64url(b"{}"));
         assert_eq!(verify_compact::<Value>(&none, "at+jwt", |_| Some(&key)), Err(InvalidJws::Malformed));
     }
 

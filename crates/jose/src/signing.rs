@@ -57,7 +57,11 @@ impl SigningKey {
     pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, UnusableKey> {
         let unusable = |_| UnusableKey(algorithm);
         let document = match algorithm {
-            Algorithm::EdDsa => Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map_err(unusable)?.as_ref().to_vec(),
+            Algorithm::EdDsa => Ed25519KeyPair::generate()
+                .and_then(|pair| pair.to_pkcs8v1())
+                .map_err(unusable)?
+                .as_ref()
+                .to_vec(),
             Algorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
                 .and_then(|pair| pair.to_pkcs8v1())
                 .map_err(unusable)?
@@ -84,7 +88,8 @@ impl SigningKey {
                 (Pair::EdDsa(pair), verifying, jwk)
             }
             Algorithm::Es256 => {
-                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(rejected)?;
+                let pair =
+                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(rejected)?;
                 let public = pair.public_key().as_ref();
                 let verifying = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public).map_err(rejected)?;
                 let jwk = Jwk::p256(public).ok_or(UnusableKey(algorithm))?;

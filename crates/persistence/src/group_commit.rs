@@ -34,11 +34,18 @@ impl GroupCommit {
         self.queue.try_send(Pending { write, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 self.refused.increment(1);
-                StoreError::unavailable(Outage::Overloaded, "the queue of writes waiting for a commit is full")
+                StoreError::unavailable(
+                    Outage::Overloaded,
+                    "the queue of writes waiting for a commit is full",
+                )
             }
-            mpsc::error::TrySendError::Closed(_) => StoreError::unavailable(Outage::Closed, "the writer has stopped"),
+            mpsc::error::TrySendError::Closed(_) => {
+                StoreError::unavailable(Outage::Closed, "the writer has stopped")
+            }
         })?;
-        outcome.await.unwrap_or_else(|_| Err(StoreError::unavailable(Outage::Closed, "the writer has stopped")))
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable(Outage::Closed, "the writer has stopped")))
     }
 }
 

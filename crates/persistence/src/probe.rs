@@ -77,7 +77,9 @@ impl ReadinessProbe {
                     State::Failed
                 }
                 Err(_) => {
-                    tracing::warn!("the readiness probe took longer than {TIMEOUT:?}: this node cannot issue tokens");
+                    tracing::warn!(
+                        "the readiness probe took longer than {TIMEOUT:?}: this node cannot issue tokens"
+                    );
                     State::Failed
                 }
             };

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use grantry_persistence::{Persistence, PersistenceSettings};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock, Rng, ScopeSet, Seen, Slot,
-    Timestamp, TokenIds,
+    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock, Rng, ScopeSet,
+    Seen, Slot, Timestamp, TokenIds,
 };
 use grantry_store::{FaultyStore, Issue, MemoryStore};
 

@@ -6,7 +6,8 @@ use grantry_persistence::{Persisted, PersistenceError};
 use grantry_protocol::ActiveTokenPolicy::{Multiple, Replace, Reuse};
 use grantry_protocol::{ClientId, Clock, LogKind, Position, TokenState};
 use grantry_store::{
-    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, RevokeOutcome, StoreError, Tokens,
+    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, RevokeOutcome, StoreError,
+    Tokens,
 };
 
 use crate::World;

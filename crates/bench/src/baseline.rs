@@ -1,0 +1,82 @@
+//! A fixed answer from the HTTP stack that the real server uses: nothing built on that stack can be faster.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    http::header,
+    response::IntoResponse,
+    routing::{get, post},
+};
+use clap::Args;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{failure::Failure, report};
+
+#[derive(Args)]
+pub struct BaselineArgs {
+    /// Where to listen; port 0 takes a free one, and the address is printed
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    listen: SocketAddr,
+}
+
+/// About as long as a real answer; it suits a token request as well as an introspection.
+const ANSWER: &str = concat!(
+    r#"{"access_token":"gta_AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","token_type":"Bearer","#,
+    r#""expires_in":3600,"scope":"read write","active":true,"client_id":"bench","sub":"bench","#,
+    r#""aud":["https://bench.example/0000000000000000"],"exp":1760003600,"iat":1760000000,"#,
+    r#""jti":"0199c000-0000-7000-8000-000000000000"}"#
+);
+
+/// The longest request that is read, in bytes, as in the real server.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// Before accepting again when there are no more file descriptors.
+const AFTER_A_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+
+/// Serves until it is stopped.
+pub async fn run(args: &BaselineArgs) -> Result<ExitCode, Failure> {
+    let listen = args.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener =
+        listener.map_err(|error| Failure::new(format!("--listen {listen} cannot be used: {error}")))?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("no address: {error}")))?;
+    report::print(&format!("listening on http://{address}\n"))?;
+    let router = router();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, router.clone()))),
+            Err(_) => tokio::time::sleep(AFTER_A_FAILED_ACCEPT).await,
+        }
+    }
+}
+
+/// Several routes, so that finding one costs what it costs in the real server; any other path answers too.
+fn router() -> Router {
+    Router::new()
+        .route("/oauth2/token", post(answer))
+        .route("/oauth2/introspect", post(answer))
+        .route("/oauth2/revoke", post(answer))
+        .route("/readyz", get(answer))
+        .fallback(answer)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+}
+
+async fn answer(_request: Bytes) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], ANSWER)
+}
+
+async fn serve(stream: TcpStream, router: Router) {
+    if stream.set_nodelay(true).is_ok() {
+        let service = TowerToHyperService::new(router);
+        // A connection that breaks is the caller's affair.
+        drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+    }
+}

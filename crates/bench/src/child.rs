@@ -1,0 +1,106 @@
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::{clock, failure::Failure};
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A process that ends with this value, whatever happens.
+pub struct Guarded {
+    name: &'static str,
+    child: Child,
+}
+
+impl Guarded {
+    pub fn start(name: &'static str, command: &mut Command) -> Result<Self, Failure> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).spawn();
+        let child =
+            child.map_err(|error| Failure::new(format!("the {name} ({program}) does not start: {error}")))?;
+        Ok(Self { name, child })
+    }
+
+    /// What it prints first; its standard output must be a pipe.
+    pub fn first_line(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if let Some(out) = self.child.stdout.take() {
+            let read = BufReader::new(out).read_line(&mut line);
+            read.map_err(|error| Failure::new(format!("the {} says nothing: {error}", self.name)))?;
+        }
+        Ok(line.trim().to_owned())
+    }
+
+    /// `Some` once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end (SIGTERM) and waits.
+    ///
+    /// # Errors
+    /// It did not end in time, or not well; it is gone nevertheless.
+    pub fn stop(mut self, patience: Duration) -> Result<(), Failure> {
+        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        asked.map_err(|error| Failure::new(format!("the command kill does not start: {error}")))?;
+        let until = clock::now() + patience;
+        while clock::now() < until {
+            if let Some(status) = self.ended() {
+                return self.judge(status);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Err(Failure::new(format!(
+            "the {} did not end within {patience:?} of SIGTERM and was killed",
+            self.name
+        )))
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<(), Failure> {
+        use std::os::unix::process::ExitStatusExt as _;
+        if status.success() || status.signal().is_some() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("the {} ended with {status}", self.name)))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            // It may have ended just now; either way nothing is left of it after the wait.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_ends_when_it_is_asked_to() {
+        let child = Guarded::start("sleeper", Command::new("sleep").arg("60")).unwrap();
+        assert!(child.stop(Duration::from_secs(10)).is_ok());
+    }
+
+    #[test]
+    fn a_process_does_not_outlive_its_guard() {
+        let child = Guarded::start("sleeper", Command::new("sleep").arg("60")).unwrap();
+        let pid = child.child.id().to_string();
+        drop(child);
+        let found = Command::new("kill").args(["-0", &pid]).stderr(Stdio::null()).status().unwrap();
+        assert!(!found.success());
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error =
+            Guarded::start("server", &mut Command::new("/nowhere/grantry")).err().unwrap().to_string();
+        assert!(error.contains("/nowhere/grantry"), "{error}");
+    }
+}

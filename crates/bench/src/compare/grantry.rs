@@ -1,0 +1,192 @@
+//! A real server in a temporary directory, with the clients that the rounds use. It is started, configured and asked
+//! as an operator would: by its command line, its configuration file and its admin API.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde_json::json;
+
+use super::{own_target, quoted};
+use crate::{
+    child::Guarded,
+    clock,
+    credentials::{Auth, Credentials},
+    failure::Failure,
+    http1::{Head, once},
+    pool,
+    scenario::token_form,
+};
+
+const ADMIN: &str = "bench-admin";
+/// The server lives for minutes, on loopback, with nothing in it.
+const SECRET: &str = "only-for-the-benchmark-on-loopback";
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How much of the server's log a failure shows, in bytes.
+const LOG_SHOWN: usize = 2_000;
+
+pub const SCOPE: &str = "read write";
+pub const OPAQUE_CLIENT: &str = "bench";
+pub const JWT_CLIENT: &str = "bench-jwt";
+
+pub struct Grantry {
+    process: Guarded,
+    log: PathBuf,
+    /// `http://host:port` of the public listener.
+    pub url: String,
+    admin_url: String,
+    pub database: PathBuf,
+}
+
+impl Grantry {
+    /// Returns when it is ready and has its clients.
+    pub async fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+        let [port, admin_port] = free_ports()?;
+        let (config, database) = write_config(directory, "grantry", port, admin_port)?;
+        let log = directory.join("grantry.log");
+        let mut command = command(program, &config, "serve", &log)?;
+        command.env("GRANTRY_BOOTSTRAP_CLIENT_ID", ADMIN).env("GRANTRY_BOOTSTRAP_CLIENT_SECRET", SECRET);
+        let process = Guarded::start("server", &mut command)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let mut server =
+            Self { process, log, url, admin_url: format!("http://127.0.0.1:{admin_port}"), database };
+        server.wait_until_ready().await?;
+        server.create_clients().await?;
+        Ok(server)
+    }
+
+    pub fn stop(self, patience: Duration) -> Result<(), Failure> {
+        let log = self.log;
+        self.process.stop(patience).map_err(|failure| Failure::new(format!("{failure}\n{}", end_of(&log))))
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let until = clock::now() + READY_WITHIN;
+        let head = Head::get(&own_target(&self.url, "/readyz")?)?;
+        while clock::now() < until {
+            if let Some(status) = self.process.ended() {
+                return Err(self.failure(&format!("the server ended with {status} instead of starting")));
+            }
+            // It may not listen yet.
+            if let Ok(answer) = once(head.clone(), Bytes::new(), ANSWER_WITHIN).await
+                && answer.status.is_success()
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Err(self.failure(&format!("the server is not ready after {READY_WITHIN:?}")))
+    }
+
+    async fn create_clients(&self) -> Result<(), Failure> {
+        let authorization = self.admin_authorization().await?;
+        for (client, format) in [(OPAQUE_CLIENT, "opaque"), (JWT_CLIENT, "jwt")] {
+            let body = json!({
+                "client_id": client,
+                "client_secret": SECRET,
+                "scope": SCOPE,
+                "grant_types": ["client_credentials"],
+                "access_token_format": format,
+            });
+            let head = Head::json(&own_target(&self.admin_url, "/admin/v1/clients")?, authorization.clone())?;
+            let answer = once(head, body.to_string().into(), ANSWER_WITHIN).await?;
+            if !answer.status.is_success() {
+                let shown = answer.shown();
+                return Err(self.failure(&format!("the client {client} cannot be created: {shown}")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn admin_authorization(&self) -> Result<HeaderValue, Failure> {
+        let credentials = credentials(ADMIN);
+        let form = token_form(Some("grantry:admin"), &[], &credentials);
+        let head = Head::form(&own_target(&self.url, "/oauth2/token")?, credentials.header())?;
+        let answer = once(head, form.render(0), ANSWER_WITHIN).await?;
+        let token = pool::token_in(&answer).map_err(|failure| self.failure(&failure.to_string()))?;
+        HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| self.failure("its token is no header value"))
+    }
+
+    fn failure(&self, sentence: &str) -> Failure {
+        Failure::new(format!("{sentence}\n{}", end_of(&self.log)))
+    }
+}
+
+pub fn credentials(client: &str) -> Credentials {
+    Credentials { client_id: client.into(), secret: SECRET.into(), auth: Auth::Basic }
+}
+
+/// An empty database with the server's tables, for the raw insert.
+pub fn migrate_raw(program: &Path, directory: &Path) -> Result<PathBuf, Failure> {
+    let [port, admin_port] = free_ports()?;
+    let (config, database) = write_config(directory, "raw", port, admin_port)?;
+    let log = directory.join("raw.log");
+    let status = command(program, &config, "migrate", &log)?.status();
+    let status =
+        status.map_err(|error| Failure::new(format!("{} does not start: {error}", program.display())))?;
+    if status.success() {
+        return Ok(database);
+    }
+    Err(Failure::new(format!("`grantry --config FILE migrate` ended with {status}\n{}", end_of(&log))))
+}
+
+/// Returns the configuration file and the database that it names.
+fn write_config(
+    directory: &Path,
+    name: &str,
+    port: u16,
+    admin_port: u16,
+) -> Result<(PathBuf, PathBuf), Failure> {
+    let database = directory.join(format!("{name}.db"));
+    let url = quoted(Path::new(&format!("sqlite:{}", database.display())));
+    let key = quoted(&directory.join(format!("{name}.key")));
+    let text = format!(
+        "[server]\nissuer = \"http://127.0.0.1:{port}\"\nlisten = \"127.0.0.1:{port}\"\n\
+         admin_listen = \"127.0.0.1:{admin_port}\"\n[store]\nurl = {url}\n[keys]\nmaster_key_file = {key}\n"
+    );
+    let config = directory.join(format!("{name}.toml"));
+    let written = fs::write(&config, text);
+    written.map_err(|error| Failure::new(format!("{} cannot be written: {error}", config.display())))?;
+    Ok((config, database))
+}
+
+/// Without the settings that the caller's environment may hold: only the file counts.
+fn command(program: &Path, config: &Path, subcommand: &str, log: &Path) -> Result<Command, Failure> {
+    let no_log =
+        |error: std::io::Error| Failure::new(format!("{} cannot be written: {error}", log.display()));
+    let out = File::create(log).map_err(no_log)?;
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).arg(subcommand);
+    command.stdout(out.try_clone().map_err(no_log)?).stderr(out);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GRANTRY_") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
+
+/// Two, held together so that they differ.
+fn free_ports() -> Result<[u16; 2], Failure> {
+    let bind = || {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        Ok::<_, std::io::Error>((listener, port))
+    };
+    let both = bind().and_then(|first| Ok([first.1, bind()?.1]));
+    both.map_err(|error| Failure::new(format!("no free port on 127.0.0.1: {error}")))
+}
+
+fn end_of(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_SHOWN)..]).into_owned()
+}

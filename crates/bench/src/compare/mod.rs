@@ -1,0 +1,152 @@
+//! One run that compares a real server with what it is built on, in alternating rounds.
+
+mod figures;
+mod grantry;
+mod rounds;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use clap::{Args, value_parser};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{child::Guarded, failure::Failure, options, report, target::Target};
+use figures::Comparison;
+use grantry::Grantry;
+use rounds::Rounds;
+
+#[derive(Args)]
+#[command(after_long_help = HOW)]
+pub struct CompareArgs {
+    /// The server to compare [default: `grantry` beside this program]
+    #[arg(long, value_name = "FILE")]
+    server_bin: Option<PathBuf>,
+    /// How often everything is measured, one after the other
+    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each measurement takes, in seconds
+    #[arg(long, default_value = "5", value_parser = options::seconds)]
+    seconds: Duration,
+    /// How long to load before each measurement, in seconds
+    #[arg(long, default_value = "1", value_parser = options::seconds_or_none)]
+    warmup: Duration,
+    /// Connections, and callers of the raw insert
+    #[arg(long, default_value = "64", value_parser = options::connections)]
+    connections: usize,
+    /// Where the databases are made, in a directory that is removed at the end: a disk, not memory, as their
+    /// flushes are part of what is measured
+    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
+    work_dir: PathBuf,
+    /// Write every round here as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Also put the table into this file, between its marks
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
+    markdown: Option<PathBuf>,
+    /// No progress bar
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+const HOW: &str = "Each round measures, one right after the other: issuing on the server and the
+raw grouped insert of the same rows; reusing and introspecting on the server and
+the same requests to the baseline server. The ratio of each pair is taken within
+its round, because a machine's own speed changes by the hour; the table shows
+the median of the ratios and their range. Every other round measures each pair
+the other way round.
+
+  cargo build --release --workspace
+  target/release/grantry-bench compare --markdown --out benchmarks.json";
+
+/// How long a child may take to end.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Children end with the guards that this drops, also when it is interrupted.
+pub async fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    tokio::select! {
+        compared = compare(args) => compared,
+        stopped = told_to_stop() => {
+            stopped?;
+            Err(Failure::new("stopped before the end; no figures were written"))
+        }
+    }
+}
+
+async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    // Found before the long part, not after it.
+    args.markdown.as_deref().map(figures::check_marks).transpose()?;
+    let server_bin = server_bin(args)?;
+    let directory = tempfile::Builder::new().prefix("grantry-bench-").tempdir_in(&args.work_dir);
+    let directory = directory.map_err(|error| {
+        Failure::new(format!("--work-dir {} cannot be used: {error}", args.work_dir.display()))
+    })?;
+    let server = Grantry::start(&server_bin, directory.path()).await?;
+    let (baseline, baseline_url) = start_baseline()?;
+    let rounds =
+        Rounds::new(args, &server, &baseline_url, grantry::migrate_raw(&server_bin, directory.path())?)?;
+    let subjects = rounds.measure().await?;
+    baseline.stop(STOP_WITHIN)?;
+    server.stop(STOP_WITHIN)?;
+    let comparison = Comparison::new(args.rounds, args.seconds, args.connections, subjects)?;
+    report::print(&comparison.markdown())?;
+    if let Some(path) = &args.out {
+        report::write_json("--out", path, &comparison)?;
+    }
+    if let Some(path) = &args.markdown {
+        figures::put_into(path, &comparison.markdown())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn server_bin(args: &CompareArgs) -> Result<PathBuf, Failure> {
+    let beside = || this_program().map(|program| program.with_file_name("grantry"));
+    let path = args.server_bin.clone().map_or_else(beside, Ok)?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!(
+        "there is no server at {}; build it with `cargo build --release --workspace` or name it with --server-bin",
+        path.display()
+    )))
+}
+
+fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(format!("this program cannot be found: {error}")))
+}
+
+/// Returns where it listens too.
+fn start_baseline() -> Result<(Guarded, String), Failure> {
+    let mut command = Command::new(this_program()?);
+    command.args(["baseline", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut baseline = Guarded::start("baseline server", &mut command)?;
+    let line = baseline.first_line()?;
+    let url = line.strip_prefix("listening on ").map(str::to_owned);
+    let url = url.ok_or_else(|| {
+        Failure::new(format!("the baseline server does not say where it listens: {line:?}"))
+    })?;
+    Ok((baseline, url))
+}
+
+async fn told_to_stop() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::new(format!("SIGTERM cannot be waited for: {error}")))?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => {
+            pressed.map_err(|error| Failure::new(format!("Ctrl-C cannot be waited for: {error}")))
+        }
+    }
+}
+
+/// A target below a server that this program started on loopback.
+fn own_target(base: &str, path: &str) -> Result<Target, Failure> {
+    Target::parse("a server started here", &format!("{base}{path}"), false)
+}
+
+/// For a configuration file in TOML, whose basic strings escape as Rust's do for the characters of a path.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}

@@ -1,0 +1,53 @@
+//! Parsers of values that several commands take; each bounds what it lets through.
+
+use std::time::Duration;
+
+/// # Errors
+/// Not between a tenth of a second and an hour.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    bounded_seconds(text, 0.1)
+}
+
+/// Like [`seconds`], but zero is allowed.
+pub fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    bounded_seconds(text, 0.0)
+}
+
+fn bounded_seconds(text: &str, least: f64) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (least..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("give seconds between {least} and 3600")),
+    }
+}
+
+/// # Errors
+/// Not between one request in ten seconds and a million a second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("give requests per second between 0.1 and 1000000".into()),
+    }
+}
+
+/// # Errors
+/// Not between 1 and 4096.
+pub fn connections(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number @ 1..=4096) => Ok(number),
+        _ => Err("give a number between 1 and 4096".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_bounded() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(seconds("0").is_err() && seconds("3601").is_err() && seconds("NaN").is_err());
+        assert_eq!(seconds_or_none("0"), Ok(Duration::ZERO));
+        assert!(rate("0").is_err() && rate("inf").is_err() && rate("500").is_ok());
+        assert!(connections("0").is_err() && connections("5000").is_err() && connections("64").is_ok());
+    }
+}
