@@ -14,6 +14,9 @@ use crate::{
     StoredToken, Swept, TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
 };
 
+/// A token made within the millisecond in which an entry was logged may be the older of the two.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// Everything in this process, gone with it. One lock stands for the transaction.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
@@ -292,20 +295,19 @@ impl Retention for MemoryStore {
         let old = state.tokens.range(..TokenId::lower_bound(oldest));
         let tokens: Vec<TokenId> =
             old.filter(|(_, row)| row.token.expires_at <= now).take(limit).map(|(id, _)| *id).collect();
+        let mut slots = 0;
         for id in &tokens {
-            state.tokens.remove(id);
-        }
-
-        let free = state.slots.iter().filter(|(_, holder)| holder.expires_at <= now);
-        let slots: Vec<SlotKey> = free.take(limit).map(|(key, _)| *key).collect();
-        for key in &slots {
-            state.slots.remove(key);
+            let Some(row) = state.tokens.remove(id) else { continue };
+            if state.slots.get(&row.token.slot).is_some_and(|holder| holder.id == *id) {
+                state.slots.remove(&row.token.slot);
+                slots += 1;
+            }
         }
 
         let oldest_token = state.tokens.first_key_value().map(|(id, _)| *id);
         let forgettable = state.log.values().filter(|logged| {
             logged.entry.keep_until <= now
-                && oldest_token.is_none_or(|id| TokenId::lower_bound(logged.logged_at) < id)
+                && oldest_token.is_none_or(|id| id >= TokenId::lower_bound(logged.logged_at + MILLISECOND))
         });
         let entries: Vec<LogEntry> = forgettable.take(limit).map(|logged| logged.entry.clone()).collect();
         for entry in &entries {
@@ -316,13 +318,16 @@ impl Retention for MemoryStore {
             }
         }
 
-        let nodes_before = state.nodes.len();
-        state.nodes.retain(|_, heartbeat| *heartbeat > oldest);
+        let silent = state.nodes.iter().filter(|(_, heartbeat)| **heartbeat <= oldest);
+        let nodes: Vec<NodeId> = silent.take(limit).map(|(id, _)| *id).collect();
+        for id in &nodes {
+            state.nodes.remove(id);
+        }
         Ok(Swept {
             tokens: tokens.len() as u64,
-            slots: slots.len() as u64,
+            slots,
             log_entries: entries.len() as u64,
-            nodes: (nodes_before - state.nodes.len()) as u64,
+            nodes: nodes.len() as u64,
         })
     }
 }

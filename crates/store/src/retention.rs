@@ -22,8 +22,9 @@ impl Swept {
 #[async_trait]
 pub trait Retention: Send + Sync {
     /// Removes, of each noun, at most `limit` rows that nobody can need any more: tokens that were issued longer than
-    /// `retention` ago *and* have expired, slots whose holder has expired, log entries past their `keep_until` that no
-    /// stored token is older than, and nodes without a heartbeat for as long as `retention`. A shorter setting never
-    /// removes a live token.
+    /// `retention` ago *and* have expired, with them the slots that they still hold, log entries past their
+    /// `keep_until` that no stored token is older than, and nodes without a heartbeat for as long as `retention`. A
+    /// shorter setting never removes a live token. A slot whose holder has merely expired stays until the holder's row
+    /// leaves: the next issue takes it over, so that nothing has to find expired slots.
     async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept>;
 }

@@ -1,0 +1,103 @@
+#![expect(clippy::print_stdout, reason = "what a person reads who starts the server at a terminal")]
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::config::Loaded;
+use crate::first_start::Administrator;
+use crate::wire::Place;
+
+/// What the server says on standard output once it can be reached.
+pub struct Banner<'a> {
+    pub loaded: &'a Loaded,
+    pub administrator: Administrator,
+    pub issuer: String,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Banner<'_> {
+    pub fn print(&self) {
+        println!("{}", self.text());
+    }
+
+    fn text(&self) -> String {
+        let config = &self.loaded.config;
+        let scheme = config.server.scheme();
+        let settings = self.loaded.file.as_ref().map_or("defaults".into(), |path| path.to_string_lossy());
+        let mut text = format!(
+            "Grantry {}\n  public    {scheme}://{}\n  admin     {scheme}://{}\n  issuer    {}\n  store     {}\n  \
+             settings  {settings}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.public,
+            self.admin,
+            self.issuer,
+            config.store.url,
+        );
+        if Place::of(config) == Place::Memory {
+            text.push_str("\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n");
+        }
+        self.say_who_administers(&mut text);
+        text
+    }
+
+    fn say_who_administers(&self, text: &mut String) {
+        let config = &self.loaded.config;
+        let file = match &self.administrator {
+            Administrator::ThereAlready => return,
+            Administrator::FromEnvironment => {
+                text.push_str(
+                    "\nThis store had no administrator; the client of GRANTRY_BOOTSTRAP_CLIENT_ID is one now.\n",
+                );
+                return;
+            }
+            Administrator::InFile(file) => file,
+        };
+        let _ = write!(
+            text,
+            "\nThis store had no administrator; one was made. Its client id and secret stand in {}.\n\
+             Keep that file to yourself, and try:\n\n  {}\n",
+            file.display(),
+            self.curl(file)
+        );
+        if self.loaded.environment.get("GRANTRY_MASTER_KEY").is_none() {
+            let key = config.keys.master_key_file.display();
+            let _ = write!(text, "\nThe master key is {key}. Back it up, but not beside the store.\n");
+        }
+    }
+
+    /// Can be pasted as it is.
+    fn curl(&self, file: &Path) -> String {
+        let server = &self.loaded.config.server;
+        let trust = match &server.tls_cert {
+            Some(cert) => format!("--cacert {} ", quoted(cert)),
+            None => String::new(),
+        };
+        let url = match &server.tls_cert {
+            Some(_) => self.issuer.clone(),
+            None => server.local_url(self.public),
+        };
+        format!("curl -s {trust}-u \"$(cat {})\" -d grant_type=client_credentials {url}/oauth2/token", quoted(file))
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &Path) -> Cow<'_, str> {
+    let text = path.to_string_lossy();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
+    if text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")).into() }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_to_the_shell() {
+        assert_eq!(quoted(Path::new("grantry-data/first-client")), "grantry-data/first-client");
+        assert_eq!(quoted(Path::new("it's mine/x")), r"'it'\''s mine/x'");
+    }
+}

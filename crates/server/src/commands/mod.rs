@@ -1,0 +1,34 @@
+//! What the commands do, one noun a file.
+
+mod admin;
+mod clients;
+mod config;
+mod desk;
+mod login;
+mod migrate;
+mod print;
+mod token;
+
+use std::path::Path;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Environment, Loaded, Problems, load};
+use crate::failure::Failure;
+use crate::serve;
+
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let file = cli.config.as_deref();
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::serve(&settings(file)?),
+        Command::Clients { command } => clients::run(&settings(file)?, command),
+        Command::Token { command } => token::run(&settings(file)?, command),
+        Command::Config { command } => config::run(file, &command),
+        Command::Migrate => migrate::run(&settings(file)?),
+        Command::Admin { command } => admin::run(&settings(file)?, command),
+    }
+}
+
+fn settings(file: Option<&Path>) -> Result<Loaded, Failure> {
+    let environment = Environment::of(std::env::vars_os()).map_err(Problems)?;
+    Ok(load(file, environment)?)
+}

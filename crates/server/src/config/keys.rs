@@ -1,0 +1,188 @@
+//! Every key that exists, taken from the schema of [`Config`]: reading, `config show` and the reference go by this list,
+//! so none of them can forget a key.
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::Config;
+use super::environment::PREFIX;
+
+pub struct Key {
+    pub section: String,
+    pub name: String,
+    pub kind: Kind,
+    /// Absent where there is none, or where it depends on other keys.
+    pub default: Option<Value>,
+    pub description: String,
+    /// The only values, if they are few.
+    pub values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Duration,
+    Integer,
+    Bool,
+    List,
+}
+
+pub struct Section {
+    pub name: String,
+    pub description: String,
+    pub keys: Vec<Key>,
+}
+
+/// Keys of the design that later versions bring; a configuration that was written for one of them deserves a better
+/// answer than "unknown". What ends in a dot is a whole section.
+const LATER: &[&str] = &[
+    "token_persistence.journal",
+    "token_persistence.journal_dir",
+    "tokens.refresh_token_lifetime",
+    "tokens.refresh_token_idle",
+    "tokens.refresh_grace",
+    "cache.",
+    "data_space.",
+];
+
+impl Key {
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The environment variable that goes before the file.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}__{}", self.section, self.name).to_uppercase()
+    }
+
+    /// A line that would be right, for an error message.
+    pub fn example(&self) -> String {
+        let value = match (&self.default, self.name.as_str()) {
+            (Some(default), _) if *default != Value::Array(Vec::new()) => default.to_string(),
+            (_, "trusted_proxies") => "[\"10.0.0.0/8\"]".to_owned(),
+            (_, "default_audience") => "[\"https://api.example\"]".to_owned(),
+            (_, "issuer") => "\"https://auth.example\"".to_owned(),
+            (_, name) => format!("\"grantry-data/{name}.pem\""),
+        };
+        format!("{} = {value}", self.name)
+    }
+}
+
+pub fn is_later(path: &str) -> bool {
+    LATER.iter().any(|later| match later.strip_suffix('.') {
+        Some(section) => path == section || path.starts_with(later),
+        None => path == *later,
+    })
+}
+
+/// The sections and their keys, in the order of their declaration.
+pub fn sections() -> Vec<Section> {
+    // Under the serialize contract every field is required, and `required` keeps the order of the declaration, which
+    // the sorted properties do not.
+    let generator =
+        SchemaSettings::default().for_serialize().with(|settings| settings.inline_subschemas = true).into_generator();
+    let schema = generator.into_root_schema_for::<Config>().to_value();
+    in_order(&schema).map(|(name, section)| read_section(name, section)).collect()
+}
+
+pub fn keys() -> Vec<Key> {
+    sections().into_iter().flat_map(|section| section.keys).collect()
+}
+
+fn in_order(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let names = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(Value::as_str).map(|name| (name, &schema["properties"][name]))
+}
+
+fn read_section(name: &str, schema: &Value) -> Section {
+    let keys = in_order(schema).map(|(key, schema)| read_key(name, key, schema)).collect();
+    Section { name: name.to_owned(), description: description(schema), keys }
+}
+
+fn read_key(section: &str, name: &str, schema: &Value) -> Key {
+    Key {
+        section: section.to_owned(),
+        name: name.to_owned(),
+        kind: kind(schema),
+        default: schema.get("default").filter(|default| !default.is_null()).cloned(),
+        description: description(schema),
+        values: values(schema),
+    }
+}
+
+fn kind(schema: &Value) -> Kind {
+    let has = |name: &str| match &schema["type"] {
+        Value::String(only) => only == name,
+        Value::Array(several) => several.iter().any(|one| one == name),
+        _ => false,
+    };
+    match () {
+        () if has("array") => Kind::List,
+        () if has("boolean") => Kind::Bool,
+        () if has("integer") => Kind::Integer,
+        () if schema["format"] == "lifetime" => Kind::Duration,
+        () => Kind::Text,
+    }
+}
+
+/// Variants of an enum stand in `enum`, or, where one has a doc comment, in `oneOf`.
+fn values(schema: &Value) -> Vec<String> {
+    let listed = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut found = listed(&schema["enum"]);
+    for variant in listed(&schema["oneOf"]) {
+        found.extend(listed(&variant["enum"]));
+        found.extend(variant.get("const").cloned());
+    }
+    found.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// One line; the schema keeps the line breaks of the doc comment.
+fn description(schema: &Value) -> String {
+    schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        keys().into_iter().find(|key| key.path() == path).unwrap_or_else(|| panic!("{path} is missing"))
+    }
+
+    #[test]
+    fn keys_have_their_kinds_and_defaults() {
+        assert_eq!(key("server.listen").kind, Kind::Text);
+        assert_eq!(key("server.listen").default, Some("127.0.0.1:8080".into()));
+        assert_eq!(key("server.issuer").default, None);
+        assert_eq!(key("server.trusted_proxies").kind, Kind::List);
+        assert_eq!(key("server.behind_tls_proxy").kind, Kind::Bool);
+        assert_eq!(key("limits.max_connections").kind, Kind::Integer);
+        assert_eq!(key("tokens.access_token_lifetime").kind, Kind::Duration);
+        assert_eq!(key("tokens.active_token_policy").values, ["reuse", "replace", "multiple"]);
+        assert_eq!(key("log.format").values, ["auto", "text", "json"]);
+    }
+
+    #[test]
+    fn every_section_and_key_is_described() {
+        for section in sections() {
+            assert!(!section.description.is_empty(), "{}", section.name);
+            for key in section.keys {
+                assert!(!key.description.is_empty(), "{}", key.path());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_stand_in_the_order_of_their_declaration() {
+        let names: Vec<String> = sections().into_iter().map(|section| section.name).collect();
+        assert_eq!(names, ["server", "store", "keys", "token_persistence", "tokens", "limits", "log"]);
+        assert_eq!(keys()[0].path(), "server.issuer");
+    }
+
+    #[test]
+    fn no_key_is_both_there_and_still_to_come() {
+        assert!(keys().iter().all(|key| !is_later(&key.path())));
+        assert!(is_later("cache") && is_later("cache.tokens.capacity") && is_later("tokens.refresh_grace"));
+        assert!(!is_later("caches") && !is_later("tokens.refresh"));
+    }
+}

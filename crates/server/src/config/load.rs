@@ -1,0 +1,277 @@
+//! Reads the settings.
+//!
+//! 1. The file: `--config`, else `GRANTRY_CONFIG`, else `grantry.toml` in the working directory if it is there.
+//! 2. Every key in it has to exist.
+//! 3. The environment: `GRANTRY_SECTION__KEY` goes before the file. A variable of ours that is not a key is an error.
+//! 4. Every value has to be of its key's type.
+//! 5. No two settings may contradict each other ([`check`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use grantry_protocol::nearest;
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::environment::{Environment, really_called, special_names};
+use super::keys::{Key, Kind, is_later, keys};
+use super::{Config, Problem, Problems, check};
+
+const IMPLIED_FILE: &str = "grantry.toml";
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    File { path: PathBuf, line: usize },
+    Variable(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Settings that can be used. Has no `Debug`, because the environment may hold secrets.
+pub struct Loaded {
+    pub config: Config,
+    /// By the key's path; a key that is not in here has its default.
+    pub origins: BTreeMap<String, Origin>,
+    pub file: Option<PathBuf>,
+    pub environment: Environment,
+}
+
+/// # Errors
+/// All problems at once; those of a later step only if the earlier ones found none.
+pub fn load(named: Option<&Path>, environment: Environment) -> Result<Loaded, Problems> {
+    let mut reading = Reading { keys: keys(), ..Reading::default() };
+    // 1.
+    let file = choose_file(named, &environment);
+    if let Some(path) = &file {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let sentence = format!("the configuration file {} cannot be read: {error}", path.display());
+            Problems(vec![Problem::new(sentence)])
+        })?;
+        // 2.
+        reading.read_file(path, &text);
+    }
+    // 3.
+    reading.read_environment(&environment);
+    reading.no_problems()?;
+    // 4.
+    let config = reading.typed()?;
+    // 5.
+    let problems = check(&config, &reading.origins, &environment);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    Ok(Loaded { config, origins: reading.origins, file, environment })
+}
+
+fn choose_file(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    let implied = || Some(PathBuf::from(IMPLIED_FILE)).filter(|path| path.exists());
+    named.map(Path::to_owned).or_else(|| environment.get("GRANTRY_CONFIG").map(PathBuf::from)).or_else(implied)
+}
+
+#[derive(Default)]
+struct Reading {
+    keys: Vec<Key>,
+    /// Section -> key -> value.
+    values: Table,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+impl Reading {
+    fn read_file(&mut self, path: &Path, text: &str) {
+        let refuse = |error: &toml::de::Error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            Problem::at(format!("{}:{line}", path.display()), error.message().to_owned())
+        };
+        // The one knows where a key stands, the other has the values.
+        let (spans, values) = match (DeTable::parse(text), text.parse::<Table>()) {
+            (Ok(spans), Ok(values)) => (spans, values),
+            (Err(error), _) | (_, Err(error)) => return self.problems.push(refuse(&error)),
+        };
+        let line = |at: usize| Origin::File { path: path.to_owned(), line: line_of(text, at) };
+        for (section, content) in spans.get_ref() {
+            let place = line(section.span().start);
+            match content.get_ref() {
+                DeValue::Table(content) if self.keys.iter().any(|key| key.section == **section.get_ref()) => {
+                    self.read_section(section.get_ref(), content, &values, &line);
+                }
+                content => {
+                    let sentence = self.no_such_section(section.get_ref(), content);
+                    self.problems.push(Problem::at(place.to_string(), sentence));
+                }
+            }
+        }
+    }
+
+    fn read_section(
+        &mut self,
+        section: &str,
+        content: &DeTable<'_>,
+        values: &Table,
+        line: &impl Fn(usize) -> Origin,
+    ) {
+        for (name, _) in content {
+            let path = format!("{section}.{}", name.get_ref());
+            let origin = line(Spanned::span(name).start);
+            let Some(key) = self.keys.iter().find(|key| key.path() == path) else {
+                let sentence = self.no_such_key(section, name.get_ref());
+                self.problems.push(Problem::at(origin.to_string(), sentence));
+                continue;
+            };
+            let value = values[section][name.get_ref().as_ref()].clone();
+            set(&mut self.values, key, value);
+            self.origins.insert(path, origin);
+        }
+    }
+
+    fn no_such_section(&self, name: &str, content: &DeValue<'_>) -> String {
+        let sections = || self.keys.iter().map(|key| key.section.as_str());
+        if is_later(name) {
+            return format!("[{name}] is not available in this version of Grantry; remove it");
+        }
+        if sections().any(|section| section == name) {
+            return format!("{name} must be a section: write [{name}] and its keys below");
+        }
+        let homeless = self.keys.iter().find(|key| key.name == name && !content.is_table());
+        if let Some(key) = homeless {
+            return format!("{name} stands outside of its section; move it below [{}]", key.section);
+        }
+        let hint = nearest(name, sections())
+            .map_or_else(|| format!("the sections are {}", listed(sections())), |near| format!("did you mean [{near}]?"));
+        format!("there is no section [{name}]; {hint}")
+    }
+
+    fn no_such_key(&self, section: &str, name: &str) -> String {
+        let path = format!("{section}.{name}");
+        if is_later(&path) {
+            return format!("{path} is not available in this version of Grantry; remove it");
+        }
+        let own: Vec<&Key> = self.keys.iter().filter(|key| key.section == section).collect();
+        if let Some(near) = nearest(name, own.iter().map(|key| key.name.as_str())) {
+            return format!("there is no key {path}; did you mean {section}.{near}?");
+        }
+        if let Some(other) = self.keys.iter().find(|key| key.name == name) {
+            return format!("there is no key {path}; {name} belongs to [{}]", other.section);
+        }
+        let names = listed(own.iter().map(|key| key.name.as_str()));
+        format!("there is no key {path}; the keys of [{section}] are {names}")
+    }
+
+    fn read_environment(&mut self, environment: &Environment) {
+        for name in environment.key_names() {
+            match self.keys.iter().find(|key| key.variable() == name) {
+                Some(key) => {
+                    let value = from_text(key.kind, environment.get(name).unwrap_or_default());
+                    set(&mut self.values, key, value);
+                    self.origins.insert(key.path(), Origin::Variable(name.to_owned()));
+                }
+                None => self.problems.push(Problem::at(name, self.no_such_variable(name))),
+            }
+        }
+        self.read_log_level(environment);
+    }
+
+    /// `GRANTRY_LOG` is the short name of `GRANTRY_LOG__LEVEL`; with both nobody could say which one counts.
+    fn read_log_level(&mut self, environment: &Environment) {
+        let Some(level) = environment.get("GRANTRY_LOG") else { return };
+        let Some(key) = self.keys.iter().find(|key| key.path() == "log.level") else { return };
+        if environment.get(&key.variable()).is_some() {
+            let sentence = format!("{} is set as well, and both are log.level; remove one", key.variable());
+            return self.problems.push(Problem::at("GRANTRY_LOG", sentence));
+        }
+        set(&mut self.values, key, Value::String(level.to_owned()));
+        self.origins.insert(key.path(), Origin::Variable("GRANTRY_LOG".to_owned()));
+    }
+
+    fn no_such_variable(&self, name: &str) -> String {
+        let path = name.trim_start_matches(super::environment::PREFIX).to_lowercase().replacen("__", ".", 1);
+        if is_later(&path) {
+            return format!("{path} is not available in this version of Grantry; unset the variable");
+        }
+        let variables: Vec<String> = self.keys.iter().map(Key::variable).collect();
+        let all = variables.iter().map(String::as_str).chain(special_names().iter().copied());
+        let near = really_called(name).or_else(|| nearest(name, all));
+        let hint = near.map_or_else(
+            || "a key is set by GRANTRY_SECTION__KEY, with two underscores between the two".to_owned(),
+            |near| format!("did you mean {near}?"),
+        );
+        format!("Grantry does not know this variable; {hint}")
+    }
+
+    /// Each key by itself, so that all wrong values are found and not only the first.
+    fn typed(&mut self) -> Result<Config, Problems> {
+        for key in &self.keys {
+            let Some(value) = self.values.get(&key.section).and_then(|section| section.get(&key.name)) else { continue };
+            let mut alone = Table::new();
+            set(&mut alone, key, value.clone());
+            if let Err(error) = deserialize(alone) {
+                let sentence = format!(
+                    "{}: {}; write for example {}",
+                    error.path(),
+                    error.inner().message().trim_end(),
+                    key.example()
+                );
+                let place = self.origins.get(&key.path()).map(Origin::to_string);
+                self.problems.push(Problem { place, sentence });
+            }
+        }
+        self.no_problems()?;
+        deserialize(self.values.clone()).map_err(|error| Problems(vec![Problem::new(error.to_string())]))
+    }
+
+    fn no_problems(&mut self) -> Result<(), Problems> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Problems(std::mem::take(&mut self.problems))) }
+    }
+}
+
+fn deserialize(table: Table) -> Result<Config, serde_path_to_error::Error<toml::de::Error>> {
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(Value::Table(table), &mut track);
+    Config::deserialize(tracked).map_err(|error| serde_path_to_error::Error::new(track.path(), error))
+}
+
+fn set(values: &mut Table, key: &Key, value: Value) {
+    let section = values.entry(key.section.clone()).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        section.insert(key.name.clone(), value);
+    }
+}
+
+/// A variable is text. What cannot be read as the key's kind stays text, and the type check says what is wrong with it.
+fn from_text(kind: Kind, text: &str) -> Value {
+    let as_written = || Value::String(text.to_owned());
+    let trimmed = text.trim();
+    match kind {
+        Kind::Text | Kind::Duration => as_written(),
+        Kind::Integer => trimmed.parse().map_or_else(|_| as_written(), Value::Integer),
+        Kind::Bool => trimmed.parse().map_or_else(|_| as_written(), Value::Boolean),
+        Kind::List if trimmed.starts_with('[') => {
+            let parsed = format!("list = {trimmed}").parse::<Table>().ok();
+            parsed.and_then(|mut table| table.remove("list")).unwrap_or_else(as_written)
+        }
+        Kind::List => {
+            let items = trimmed.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+        }
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.collect();
+    names.dedup();
+    names.join(", ")
+}

@@ -1,0 +1,299 @@
+//! The settings: what there is, how it is read, what is refused. The doc comments of the structs in this file are the
+//! reference (`docs/configuration.md` is made of them).
+
+mod check;
+mod environment;
+mod keys;
+mod load;
+mod problem;
+mod reference;
+mod show;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use grantry_grants::TokenSettings;
+use grantry_jose::Algorithm;
+use grantry_persistence::PersistenceSettings;
+use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::check::check;
+pub use self::environment::Environment;
+pub use self::load::{Loaded, load};
+pub use self::problem::{Problem, Problems};
+pub use self::reference::reference;
+pub use self::show::show;
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// Where the server listens and under which name it is known.
+    pub server: Server,
+    /// Where tokens, clients and keys live.
+    pub store: Store,
+    /// The key that wraps all other keys, and the signatures of JWT access tokens.
+    pub keys: Keys,
+    /// When a token is persisted, and what a 200 answer means.
+    pub token_persistence: TokenPersistence,
+    /// How long tokens live and when one is handed out again. A client's own metadata goes before these.
+    pub tokens: Tokens,
+    /// Bounds on what one caller, or all of them together, can make the server do.
+    pub limits: Limits,
+    /// What is written to standard error.
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Server {
+    /// The URL under which clients reach this server: the `iss` of every token, and what endpoints in the metadata
+    /// begin with. `https`, unless its host is a loopback address; without a query, a fragment or a slash at the end.
+    /// Absent: `http://` (with `tls_cert` `https://`) and `listen`, which must then be a loopback address.
+    pub issuer: Option<String>,
+    /// Address and port of the public endpoints. Port 0 takes a free one. Beyond loopback it needs `tls_cert` and
+    /// `tls_key`, or `behind_tls_proxy`.
+    pub listen: SocketAddr,
+    /// Address and port of the admin API and `/metrics`, made for a private network; under the same rule.
+    pub admin_listen: SocketAddr,
+    /// PEM file with the certificate and its intermediates. Both listeners then speak TLS only. Re-read when it
+    /// changes; if the new file is of no use, the old certificate stays and the log says why.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of `tls_cert`. Re-read with it.
+    pub tls_key: Option<PathBuf>,
+    /// A proxy in front ends TLS, so plain HTTP beyond loopback is allowed.
+    pub behind_tls_proxy: bool,
+    /// Networks in CIDR notation from which `X-Forwarded-For` is believed. Needs `behind_tls_proxy`.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            tls_cert: None,
+            tls_key: None,
+            behind_tls_proxy: false,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Server {
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
+    }
+
+    /// The issuer, given the address that the public listener really has.
+    pub fn issuer_at(&self, listen: SocketAddr) -> String {
+        self.issuer.clone().unwrap_or_else(|| format!("{}://{listen}", self.scheme()))
+    }
+
+    /// How this very machine reaches a listener: by its address, or, since a certificate names a host, by the host of
+    /// the issuer.
+    pub fn local_url(&self, listen: SocketAddr) -> String {
+        let issuer = self.issuer.as_deref().filter(|_| self.tls_cert.is_some());
+        let host = issuer.and_then(|issuer| url::Url::parse(issuer).ok()?.host_str().map(str::to_owned));
+        let host = host.unwrap_or_else(|| match reachable(listen).ip() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
+        format!("{}://{host}:{}", self.scheme(), listen.port())
+    }
+}
+
+/// An address to connect to, for an address that was listened on.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Store {
+    /// `sqlite:PATH`, embedded, one file for any number of server processes on one machine; relative to the working
+    /// directory. `memory:` keeps everything in the process, and everything goes with it.
+    pub url: String,
+    /// How long a write waits for another program that holds the lock of the SQLite file, before the request is
+    /// answered 503 `temporarily_unavailable`. Less than `limits.request_timeout`.
+    pub busy_timeout: Lifetime,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:grantry-data/grantry.db".to_owned(), busy_timeout: Lifetime::from_secs(5) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Keys {
+    /// File with the base64 of 32 random bytes, mode 0600; made at the first start. It wraps the keys in the store and
+    /// is never in it: back it up elsewhere than the store, which is worth nothing without it. The environment variable
+    /// `GRANTRY_MASTER_KEY` (the base64 itself) goes before it.
+    pub master_key_file: PathBuf,
+    /// Signs JWT access tokens. All three public keys are published at `/oauth2/jwks` from the first start on, so a
+    /// change takes verifiers by no surprise.
+    #[schemars(with = "String", extend("enum" = ["EdDSA", "ES256", "RS256"]))]
+    pub signing_algorithm: Algorithm,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { master_key_file: PathBuf::from("grantry-data/master.key"), signing_algorithm: Algorithm::Es256 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TokenPersistence {
+    /// Whether tokens are stored. Only `true` in this version.
+    pub enable: bool,
+    /// Writers behind the answer; 0 means that a token is committed before it is answered. Only 0 in this version.
+    pub pool_size: u32,
+    /// How often a request may lose its slot to a token that turns out to be of no use, before it is answered 503.
+    /// 0 to 1000.
+    pub retry_count: u32,
+    /// Writes that may wait for a commit; one more is answered 503. 1 to 16777216.
+    pub queue_capacity: usize,
+}
+
+impl Default for TokenPersistence {
+    fn default() -> Self {
+        Self { enable: true, pool_size: 0, retry_count: 5, queue_capacity: 65_536 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tokens {
+    /// At least 1s and less than `retention_time`. A change affects new tokens only.
+    pub access_token_lifetime: Lifetime,
+    /// How long after its issue a token's row is kept; the row of a token that is still alive stays in any case.
+    pub retention_time: Lifetime,
+    /// What a client gets that asks again while it has a token: `reuse` the same one, `replace` a new one that ends
+    /// the old one, `multiple` a new one beside it.
+    pub active_token_policy: ActiveTokenPolicy,
+    /// A token with no more life left than this is not handed out again. Less than `access_token_lifetime`.
+    pub reuse_minimum_life: Lifetime,
+    /// The `aud` of tokens that were asked for without `resource`. Absent: the issuer.
+    pub default_audience: Option<Vec<String>>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            access_token_lifetime: Lifetime::from_secs(3600),
+            retention_time: Lifetime::from_secs(24 * 3600),
+            active_token_policy: ActiveTokenPolicy::Reuse,
+            reuse_minimum_life: Lifetime::from_secs(30),
+            default_audience: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// The largest request body, in bytes; a larger one is answered 413. At least 1024.
+    pub max_body_bytes: usize,
+    /// The largest request head, in bytes; a larger one is answered 431. At least 8192.
+    pub max_header_bytes: usize,
+    /// How long a caller may take for the TLS handshake, and for the head of a request. A connection over HTTP/1.1
+    /// that carries no request for as long is closed, too.
+    pub header_timeout: Lifetime,
+    /// How long a caller may take to send a body, before it is answered 408.
+    pub body_timeout: Lifetime,
+    /// How long a request may take altogether, before it is answered 503.
+    pub request_timeout: Lifetime,
+    /// Requests that are worked on at the same time; one more is answered 503.
+    pub max_concurrent_requests: usize,
+    /// Open connections, for each of the two listeners; one more waits to be accepted.
+    pub max_connections: usize,
+    /// Failed authentications of one client within the window, before it is answered 429.
+    pub failed_attempts_per_client: u32,
+    /// Failed authentications from one address within the window, before it is answered 429.
+    pub failed_attempts_per_address: u32,
+    /// The window over which failed authentications are counted.
+    pub failed_attempts_window: Lifetime,
+    /// How long requests that are under way at SIGTERM may take to finish.
+    pub shutdown_grace: Lifetime,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 65_536,
+            max_header_bytes: 32_768,
+            header_timeout: Lifetime::from_secs(10),
+            body_timeout: Lifetime::from_secs(10),
+            request_timeout: Lifetime::from_secs(15),
+            max_concurrent_requests: 4096,
+            max_connections: 10_000,
+            failed_attempts_per_client: 20,
+            failed_attempts_per_address: 200,
+            failed_attempts_window: Lifetime::from_secs(60),
+            shutdown_grace: Lifetime::from_secs(30),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Log {
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; or several with a module in front, as in
+    /// `info,grantry_persistence=debug`. `GRANTRY_LOG` is a short name for the variable of this key.
+    pub level: String,
+    /// `auto` is `text` on a terminal and `json` elsewhere.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+/// The most writes in one transaction: beyond this a batch gains nothing more and makes its first caller wait.
+const MAX_BATCH: usize = 1024;
+
+impl Config {
+    pub fn persistence_settings(&self) -> PersistenceSettings {
+        PersistenceSettings {
+            retry_count: self.token_persistence.retry_count,
+            queue_capacity: self.token_persistence.queue_capacity,
+            max_batch: MAX_BATCH,
+            retention_time: self.tokens.retention_time.as_duration(),
+        }
+    }
+
+    pub fn token_settings(&self, issuer: String) -> TokenSettings {
+        let audience = self.tokens.default_audience.clone().unwrap_or_else(|| vec![issuer.clone()]);
+        TokenSettings {
+            issuer,
+            access_token_lifetime: self.tokens.access_token_lifetime,
+            retention_time: self.tokens.retention_time,
+            active_token_policy: self.tokens.active_token_policy,
+            reuse_minimum_life: self.tokens.reuse_minimum_life,
+            default_audience: Audience::new(audience),
+        }
+    }
+}

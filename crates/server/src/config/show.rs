@@ -1,0 +1,59 @@
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use url::Url;
+
+use super::{Config, Loaded};
+use super::keys::sections;
+
+/// The effective settings as a configuration file, each with where it comes from.
+pub fn show(loaded: &Loaded) -> String {
+    let values = serde_json::to_value(effective(&loaded.config)).unwrap_or_default();
+    let mut text = match &loaded.file {
+        Some(path) => format!("# {}\n", path.display()),
+        None => "# no configuration file\n".to_owned(),
+    };
+    for section in sections() {
+        let _ = writeln!(text, "\n[{}]", section.name);
+        for key in &section.keys {
+            let path = key.path();
+            let origin = loaded.origins.get(&path).map_or_else(|| "default".to_owned(), ToString::to_string);
+            let line = match &values[&section.name][&key.name] {
+                Value::Null => format!("# {} is not set", key.name),
+                value => format!("{} = {}", key.name, without_password(value)),
+            };
+            let _ = writeln!(text, "{line:<50} # {origin}");
+        }
+    }
+    text
+}
+
+/// With what depends on other settings where it is not set.
+fn effective(config: &Config) -> Config {
+    let mut config = config.clone();
+    let issuer = config.server.issuer_at(config.server.listen);
+    config.tokens.default_audience.get_or_insert_with(|| vec![issuer.clone()]);
+    config.server.issuer.get_or_insert(issuer);
+    config
+}
+
+/// The values of the environment that are secrets have no key; a URL may still hold a password.
+fn without_password(value: &Value) -> Value {
+    let Some(mut url) = value.as_str().and_then(|text| Url::parse(text).ok()) else { return value.clone() };
+    if url.password().is_none() || url.set_password(Some("********")).is_err() {
+        return value.clone();
+    }
+    Value::String(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        let shown = without_password(&"postgres://grantry:hunter2@db/x".into());
+        assert_eq!(shown, "postgres://grantry:********@db/x");
+        assert_eq!(without_password(&"sqlite:a.db".into()), "sqlite:a.db");
+    }
+}

@@ -1,0 +1,33 @@
+//! The program `grantry`: the server, and the command line that administers it.
+
+mod addresses;
+mod admin_api;
+mod ambient;
+mod banner;
+mod cli;
+mod commands;
+mod config;
+mod failure;
+mod first_start;
+mod listener;
+mod master_key;
+mod offline;
+mod private_file;
+mod serve;
+mod telemetry;
+mod tls;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("grantry: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

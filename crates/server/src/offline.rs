@@ -1,0 +1,50 @@
+//! Work on the store itself, without a server: `--offline` and `admin recover`. A server may run on the same file
+//! meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grantry_grants::{Grants, KeyRing};
+use grantry_persistence::Persistence;
+
+use crate::ambient::{clock, rng};
+use crate::config::Loaded;
+use crate::failure::Failure;
+use crate::wire::Place;
+use crate::{master_key, wire};
+
+/// How long the store may take to close its file.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// The flows, on a store that a server has made before. Must be called inside [`run`].
+pub async fn grants(loaded: &Loaded) -> Result<Grants, Failure> {
+    let config = &loaded.config;
+    let place = Place::of(config);
+    let Some(file) = place.file() else {
+        return Err(Failure::new(
+            "store.url is memory:, and such a store exists only inside the running server; ask the server instead",
+        ));
+    };
+    if !file.exists() {
+        return Err(Failure::new(format!(
+            "there is no store {} (store.url) here; start the server once, or run this where its files are",
+            file.display()
+        )));
+    }
+    let store = wire::open(config, clock()).await?;
+    let master = master_key::load(loaded)?;
+    let algorithm = config.keys.signing_algorithm;
+    let keys = KeyRing::open(store.as_ref(), &master, algorithm, clock().as_ref(), rng().as_ref()).await?;
+    let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
+    let settings = config.token_settings(config.server.issuer_at(config.server.listen));
+    Ok(Grants::new(store, persistence, keys, settings, clock(), rng()))
+}
+
+/// Runs what is done in one go at the terminal.
+pub fn run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("the runtime cannot be started: {error}")))?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(CLOSING);
+    outcome
+}

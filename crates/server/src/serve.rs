@@ -1,0 +1,176 @@
+//! `grantry serve`, from the settings to the last answer.
+//!
+//! 1. Take the addresses, so that a port in use is found before anything is made.
+//! 2. Open the store, with the master key its keys, and start what runs beside the requests.
+//! 3. See to it that somebody can administer.
+//! 4. Serve, until a signal.
+//! 5. Say "not ready", accept nothing more, and let what is under way finish, for as long as
+//!    `limits.shutdown_grace`. A second signal ends it at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grantry_grants::{Grants, KeyRing};
+use grantry_persistence::{Persistence, ReadinessProbe};
+use grantry_store::{NodeId, Store};
+use grantry_web::{WebSettings, WebState, admin_router, public_router};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::ambient::{clock, rng};
+use crate::banner::Banner;
+use crate::config::{Limits, Loaded};
+use crate::failure::Failure;
+use crate::listener::{Bound, Listener};
+use crate::telemetry::{self, RenderMetrics};
+use crate::tls::Certificate;
+use crate::{first_start, master_key, wire};
+
+/// How long the store may take to close its files.
+const CLOSING: Duration = Duration::from_secs(10);
+
+pub fn serve(loaded: &Loaded) -> Result<(), Failure> {
+    telemetry::start_logging(&loaded.config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("the runtime cannot be started: {error}")))?;
+    let outcome = runtime.block_on(Box::pin(run(loaded)));
+    runtime.shutdown_timeout(CLOSING);
+    outcome
+}
+
+async fn run(loaded: &Loaded) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let mut signals = Signals::listen()?;
+    let (render_metrics, metrics) = telemetry::start_metrics()?;
+    let mut background = Background(vec![metrics]);
+    // 1.
+    let public = Bound::to("server.listen", config.server.listen).await?;
+    let admin = Bound::to("server.admin_listen", config.server.admin_listen).await?;
+    let certificate = Certificate::of(&config.server)?;
+    let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+    background.0.extend(certificate.map(|certificate| tokio::spawn(certificate.keep_current())));
+    // 2.
+    let store = wire::open(config, clock()).await?;
+    let master = master_key::load_or_make(loaded, store.as_ref(), rng().as_ref()).await?;
+    let algorithm = config.keys.signing_algorithm;
+    let keys = KeyRing::open(store.as_ref(), &master, algorithm, clock().as_ref(), rng().as_ref()).await?;
+    let issuer = config.server.issuer_at(public.address);
+    let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
+    let readiness = background.start_beside(&persistence, &store);
+    let settings = config.token_settings(issuer.clone());
+    let grants = Arc::new(Grants::new(store, persistence, keys, settings, clock(), rng()));
+    // 3.
+    let administrator = first_start::administrator(loaded, &grants, rng().as_ref()).await?;
+    // 4.
+    let addresses = (public.address, admin.address);
+    let web = web_state(loaded, grants, readiness.clone(), render_metrics);
+    let stop = watch::Sender::new(false);
+    let mut listeners = start_listeners(&web, [public, admin], tls.as_ref(), &config.limits, &stop);
+    drop(web);
+    Banner { loaded, administrator, issuer, public: addresses.0, admin: addresses.1 }.print();
+    tracing::info!(public = %addresses.0, admin = %addresses.1, "serving");
+    tokio::select! {
+        () = signals.next() => {}
+        Some(ended) = listeners.join_next() => {
+            return Err(Failure::new(format!("a listener ended by itself, which it never should: {ended:?}")));
+        }
+    }
+    // 5.
+    readiness.stop();
+    stop.send_replace(true);
+    let grace = config.limits.shutdown_grace.as_duration();
+    tracing::info!("stopping: requests that are under way have {grace:?} to finish");
+    tokio::select! {
+        finished = tokio::time::timeout(grace, listeners.join_all()) => match finished {
+            Ok(_) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!("stopped, though some connections were still open (limits.shutdown_grace)"),
+        },
+        () = signals.next() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
+
+fn web_state(
+    loaded: &Loaded,
+    grants: Arc<Grants>,
+    readiness: ReadinessProbe,
+    render_metrics: RenderMetrics,
+) -> Arc<WebState> {
+    let limits = &loaded.config.limits;
+    let settings = WebSettings {
+        limits: grantry_web::Limits {
+            max_body_bytes: limits.max_body_bytes,
+            body_timeout: limits.body_timeout.as_duration(),
+            request_timeout: limits.request_timeout.as_duration(),
+            max_concurrent_requests: limits.max_concurrent_requests,
+            failed_attempts_per_client: limits.failed_attempts_per_client,
+            failed_attempts_per_address: limits.failed_attempts_per_address,
+            failed_attempts_window: limits.failed_attempts_window.as_duration(),
+        },
+        trusted_proxies: loaded.config.server.trusted_proxies.clone(),
+    };
+    WebState::new(grants, readiness, settings, render_metrics, rng())
+}
+
+fn start_listeners(
+    web: &Arc<WebState>,
+    [public, admin]: [Bound; 2],
+    tls: Option<&TlsAcceptor>,
+    limits: &Limits,
+    stop: &watch::Sender<bool>,
+) -> JoinSet<()> {
+    let tls = tls.cloned();
+    let public = Listener {
+        name: "public",
+        bound: public,
+        router: public_router(Arc::clone(web)),
+        tls: tls.clone(),
+    };
+    let admin = Listener { name: "admin", bound: admin, router: admin_router(Arc::clone(web)), tls };
+    let mut listeners = JoinSet::new();
+    for listener in [public, admin] {
+        listeners.spawn(listener.run(limits.clone(), stop.subscribe()));
+    }
+    listeners
+}
+
+/// Tasks that run as long as the server does.
+struct Background(Vec<JoinHandle<()>>);
+
+impl Background {
+    fn start_beside(&mut self, persistence: &Arc<Persistence>, store: &Arc<dyn Store>) -> ReadinessProbe {
+        let probe = ReadinessProbe::default();
+        let node = NodeId::random(rng().as_ref());
+        self.0.push(tokio::spawn(probe.clone().run(Arc::clone(persistence), Arc::clone(store), node)));
+        self.0.push(persistence.start_retention());
+        probe
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("signals cannot be heard: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

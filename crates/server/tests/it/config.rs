@@ -1,0 +1,292 @@
+use std::process::Output;
+
+use crate::home::{Home, text};
+
+fn check(toml: &str, variables: &[(&str, &str)]) -> Output {
+    let home = Home::with_config(toml);
+    home.grantry(&["config", "check"]).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// What is said about settings that cannot be used.
+fn refusal(toml: &str, variables: &[(&str, &str)]) -> String {
+    let output = check(toml, variables);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "accepted, though it should not be:\n{toml}\n{said}");
+    said
+}
+
+#[test]
+fn every_key_of_the_reference_is_accepted_with_its_default() {
+    let home = Home::new();
+    let shown = home.run(&["config", "show"]);
+    let settings = String::from_utf8(shown.stdout).unwrap();
+    let output = check(&settings, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    for key in ["listen = \"127.0.0.1:8080\"", "pool_size = 0", "max_connections = 10000", "issuer = \"http"] {
+        assert!(settings.contains(key), "{settings}");
+    }
+}
+
+/// A wrong value for each key, one a line of the reference, and what is wrong with it.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("server.issuer", "\"http://auth.example\"", "https://"),
+    ("server.issuer", "\"https://auth.example/\"", "slash"),
+    ("server.issuer", "\"https://auth.example/?x=1\"", "query"),
+    ("server.issuer", "\"https://auth.example/#x\"", "fragment"),
+    ("server.issuer", "\"https://me:pw@auth.example\"", "password"),
+    ("server.issuer", "\"ftp://auth.example\"", "neither https nor http"),
+    ("server.issuer", "\"auth.example\"", "URL"),
+    ("server.issuer", "1", "issuer = "),
+    ("server.listen", "\"localhost\"", "listen = \"127.0.0.1:8080\""),
+    ("server.listen", "\"0.0.0.0:8080\"", "tls_cert"),
+    ("server.admin_listen", "\"127.0.0.1\"", "admin_listen = \"127.0.0.1:8081\""),
+    ("server.admin_listen", "\"0.0.0.0:8081\"", "behind_tls_proxy"),
+    ("server.admin_listen", "\"127.0.0.1:8080\"", "are the same"),
+    ("server.tls_cert", "\"cert.pem\"", "server.tls_key"),
+    ("server.tls_key", "\"key.pem\"", "server.tls_cert"),
+    ("server.behind_tls_proxy", "\"yes\"", "boolean"),
+    ("server.trusted_proxies", "[\"10.0.0.0/8\"]", "behind_tls_proxy = true"),
+    ("server.trusted_proxies", "[\"10.0.0.0/8\", \"ten\"]", "trusted_proxies[1]"),
+    ("store.url", "\"mysql://db\"", "sqlite:PATH"),
+    ("store.url", "\"sqlite:\"", "names no file"),
+    ("store.url", "\"sqlite://x.db\"", "path of a file"),
+    ("store.url", "\"sqlite::memory:\"", "memory:"),
+    ("store.url", "\"postgres://db/grantry\"", "not available in this version"),
+    ("store.url", "\"redis://db\"", "not available in this version"),
+    ("store.busy_timeout", "\"soon\"", "length of time"),
+    ("store.busy_timeout", "\"0s\"", "longer than nothing"),
+    ("store.busy_timeout", "\"15s\"", "limits.request_timeout"),
+    ("keys.master_key_file", "\"\"", "names no file"),
+    ("keys.signing_algorithm", "\"HS256\"", "`EdDSA`, `ES256`"),
+    ("token_persistence.enable", "false", "not available in this version"),
+    ("token_persistence.pool_size", "4", "not available in this version"),
+    ("token_persistence.retry_count", "1001", "from 0 to 1000"),
+    ("token_persistence.retry_count", "-1", "retry_count = 5"),
+    ("token_persistence.queue_capacity", "0", "from 1 to"),
+    ("tokens.access_token_lifetime", "\"24h\"", "tokens.retention_time"),
+    ("tokens.access_token_lifetime", "\"0s\"", "at least 1s"),
+    ("tokens.access_token_lifetime", "\"1 fortnight\"", "length of time"),
+    ("tokens.retention_time", "true", "length of time"),
+    ("tokens.active_token_policy", "\"keep\"", "`reuse`, `replace`"),
+    ("tokens.reuse_minimum_life", "\"2h\"", "tokens.access_token_lifetime"),
+    ("tokens.default_audience", "[]", "at least one"),
+    ("tokens.default_audience", "[\"a b\"]", "without spaces"),
+    ("limits.max_body_bytes", "10", "from 1024"),
+    ("limits.max_header_bytes", "100", "from 8192"),
+    ("limits.header_timeout", "\"0s\"", "longer than nothing"),
+    ("limits.body_timeout", "\"0s\"", "longer than nothing"),
+    ("limits.body_timeout", "\"1m\"", "limits.request_timeout"),
+    ("limits.request_timeout", "\"forever\"", "length of time"),
+    ("limits.max_concurrent_requests", "0", "from 1"),
+    ("limits.max_connections", "0", "from 1"),
+    ("limits.failed_attempts_per_client", "0", "from 1"),
+    ("limits.failed_attempts_per_address", "-3", "failed_attempts_per_address = 200"),
+    ("limits.failed_attempts_window", "\"0s\"", "longer than nothing"),
+    ("limits.shutdown_grace", "\"x\"", "length of time"),
+    ("log.level", "\"inof\"", "debug"),
+    ("log.level", "\"\"", "debug"),
+    ("log.format", "\"xml\"", "`json`"),
+];
+
+#[test]
+fn a_wrong_value_is_refused_with_its_key_its_line_and_the_fix() {
+    for (path, value, fix) in WRONG {
+        let (section, key) = path.split_once('.').unwrap();
+        let said = refusal(&format!("# a comment\n[{section}]\n{key} = {value}\n"), &[]);
+        assert!(said.contains(path), "{path} = {value}: {said}");
+        assert!(said.contains(fix), "{path} = {value}: {said}");
+        // What contradicts another key may be reported at either of the two.
+        assert!(said.contains("grantry.toml:3: ") || said.contains(" is not less than "), "{path} = {value}: {said}");
+    }
+}
+
+#[test]
+fn every_key_has_a_wrong_value_in_the_table() {
+    let shown = String::from_utf8(Home::new().run(&["config", "show"]).stdout).unwrap();
+    let mut section = "";
+    for line in shown.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+            continue;
+        }
+        let Some((key, _)) = line.trim_start_matches("# ").split_once([' ', '=']).filter(|_| !section.is_empty())
+        else {
+            continue;
+        };
+        let path = format!("{section}.{key}");
+        assert!(WRONG.iter().any(|(wrong, _, _)| *wrong == path), "{path} is not in the table");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_the_nearest() {
+    for (toml, hint) in [
+        ("[token_persistence]\npool_sise = 0\n", "did you mean token_persistence.pool_size?"),
+        ("[sever]\nlisten = \"x\"\n", "did you mean [server]?"),
+        ("[banana]\n", "the sections are server, store, keys"),
+        ("[server]\nurl = \"memory:\"\n", "url belongs to [store]"),
+        ("[server]\nbanana = 1\n", "the keys of [server] are issuer, listen"),
+        ("listen = \"127.0.0.1:1\"\n", "move it below [server]"),
+        ("server = 1\n", "write [server]"),
+    ] {
+        let said = refusal(toml, &[]);
+        assert!(said.contains(hint) && said.contains("grantry.toml:"), "{toml}: {said}");
+    }
+}
+
+#[test]
+fn a_key_of_a_later_version_is_called_that() {
+    for toml in [
+        "[cache]\nenabled = true\n",
+        "[cache.tokens]\ncapacity = 1\n",
+        "[data_space]\nname = \"grantry\"\n",
+        "[token_persistence]\njournal = \"fsync\"\n",
+        "[tokens]\nrefresh_token_lifetime = \"30d\"\n",
+    ] {
+        let said = refusal(toml, &[]);
+        assert!(said.contains("not available in this version of Grantry"), "{toml}: {said}");
+    }
+    let said = refusal("", &[("GRANTRY_DATA_SPACE__NAME", "x")]);
+    assert!(said.contains("data_space.name is not available in this version"), "{said}");
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let toml = "[server]\nlisten = \"nowhere\"\n[tokens]\naccess_token_lifetime = \"soon\"\n[limits]\nmax_connections = \"many\"\n";
+    let said = refusal(toml, &[]);
+    assert!(said.contains("for 3 reasons"), "{said}");
+    for place in ["grantry.toml:2: server.listen", "grantry.toml:4: tokens.access", "grantry.toml:6: limits.max_conn"] {
+        assert!(said.contains(place), "{said}");
+    }
+    let toml = "[server]\nadmin_listen = \"0.0.0.0:1\"\ntls_key = \"k\"\n[limits]\nmax_connections = 0\n";
+    assert!(refusal(toml, &[]).contains("for 3 reasons"));
+}
+
+#[test]
+fn text_that_is_no_toml_is_an_error_with_its_line() {
+    let said = refusal("[server]\nlisten = \n", &[]);
+    assert!(said.contains("grantry.toml:2: "), "{said}");
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let home = Home::with_config("[server]\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n");
+    let shown = home
+        .grantry(&["config", "show"])
+        .env("GRANTRY_SERVER__LISTEN", "127.0.0.1:2")
+        .env("GRANTRY_SERVER__BEHIND_TLS_PROXY", "true")
+        .env("GRANTRY_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16")
+        .env("GRANTRY_LIMITS__MAX_CONNECTIONS", "7")
+        .env("GRANTRY_TOKENS__DEFAULT_AUDIENCE", "[\"https://a.example\"]")
+        .output()
+        .unwrap();
+    let shown = text(&shown);
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    for (value, origin) in [
+        ("listen = \"127.0.0.1:2\"", "GRANTRY_SERVER__LISTEN"),
+        ("behind_tls_proxy = true", "GRANTRY_SERVER__BEHIND_TLS_PROXY"),
+        ("trusted_proxies = [\"10.0.0.0/8\",\"192.168.0.0/16\"]", "GRANTRY_SERVER__TRUSTED_PROXIES"),
+        ("max_connections = 7", "GRANTRY_LIMITS__MAX_CONNECTIONS"),
+        ("default_audience = [\"https://a.example\"]", "GRANTRY_TOKENS__DEFAULT_AUDIENCE"),
+        ("level = \"warn\"", "grantry.toml:4"),
+        ("admin_listen = \"127.0.0.1:8081\"", "default"),
+    ] {
+        let found = lines.iter().any(|line| line.starts_with(value) && line.ends_with(&format!("# {origin}")));
+        assert!(found, "{value} # {origin}\n{shown}");
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_environment_names_the_variable() {
+    let said = refusal("", &[("GRANTRY_LIMITS__MAX_CONNECTIONS", "many")]);
+    assert!(said.contains("GRANTRY_LIMITS__MAX_CONNECTIONS: limits.max_connections: "), "{said}");
+    let said = refusal("", &[("GRANTRY_SERVER__ADMIN_LISTEN", "0.0.0.0:1")]);
+    assert!(said.contains("GRANTRY_SERVER__ADMIN_LISTEN: server.admin_listen: "), "{said}");
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_an_error() {
+    for (variable, hint) in [
+        ("GRANTRY_SERVER__LISTN", "did you mean GRANTRY_SERVER__LISTEN?"),
+        ("GRANTRY_SERVER_LISTEN", "did you mean GRANTRY_SERVER__LISTEN?"),
+        ("GRANTRY_MASTER_KEY_FILE", "did you mean GRANTRY_KEYS__MASTER_KEY_FILE?"),
+        ("GRANTRY_BANANA", "GRANTRY_SECTION__KEY"),
+    ] {
+        let said = refusal("", &[(variable, "x")]);
+        assert!(said.contains(variable) && said.contains(hint), "{variable}: {said}");
+    }
+    let output = check("", &[("GRANTRY_BENCH_CLIENT_SECRET", "x"), ("GRANTRY_SOAK_ROUNDS", "3"), ("GRANTRYX", "y")]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn bootstrap_variables_go_together() {
+    let id = ("GRANTRY_BOOTSTRAP_CLIENT_ID", "root");
+    let secret = ("GRANTRY_BOOTSTRAP_CLIENT_SECRET", "hunter2");
+    let file = ("GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE", "hunter3");
+    for (variables, hint) in [
+        (vec![id], "needs GRANTRY_BOOTSTRAP_CLIENT_SECRET"),
+        (vec![secret], "set GRANTRY_BOOTSTRAP_CLIENT_ID"),
+        (vec![id, secret, file], "not both"),
+    ] {
+        let said = refusal("", &variables);
+        assert!(said.contains(hint) && !said.contains("hunter"), "{said}");
+    }
+}
+
+#[test]
+fn the_short_name_of_the_log_level_works_and_does_not_contradict_the_long_one() {
+    let home = Home::new();
+    let shown = text(&home.grantry(&["config", "show"]).env("GRANTRY_LOG", "debug").output().unwrap());
+    assert!(shown.contains("level = \"debug\"") && shown.contains("# GRANTRY_LOG"), "{shown}");
+    let said = refusal("", &[("GRANTRY_LOG", "debug"), ("GRANTRY_LOG__LEVEL", "info")]);
+    assert!(said.contains("both are log.level"), "{said}");
+}
+
+#[test]
+fn beyond_loopback_is_fine_with_one_of_the_ways_out() {
+    for toml in [
+        "[server]\nissuer = \"https://auth.example\"\nlisten = \"0.0.0.0:80\"\nbehind_tls_proxy = true\n",
+        "[server]\nissuer = \"https://auth.example\"\nlisten = \"0.0.0.0:443\"\ntls_cert = \"c\"\ntls_key = \"k\"\n",
+        "[server]\nissuer = \"https://auth.example/tenant\"\n",
+        "[server]\nissuer = \"http://localhost:8080\"\n",
+        "[server]\nissuer = \"http://[::1]:8080\"\nlisten = \"[::1]:8080\"\n",
+    ] {
+        let output = check(toml, &[]);
+        assert!(output.status.success(), "{toml}: {}", text(&output));
+    }
+    let said = refusal("[server]\nlisten = \"0.0.0.0:80\"\nbehind_tls_proxy = true\n", &[]);
+    assert!(said.contains("server.issuer: must be set"), "{said}");
+}
+
+#[test]
+fn the_file_is_the_named_one_else_that_of_the_environment_else_the_one_that_is_there() {
+    let home = Home::with_config("[limits]\nmax_connections = 1\n");
+    for (name, count) in [("b.toml", 2), ("c.toml", 3)] {
+        std::fs::write(home.path(name), format!("[limits]\nmax_connections = {count}\n")).unwrap();
+    }
+    let shown = |args: &[&str], variable: Option<&str>| {
+        text(&home.grantry(args).envs(variable.map(|name| ("GRANTRY_CONFIG", name))).output().unwrap())
+    };
+    assert!(shown(&["config", "show"], None).contains("max_connections = 1 "));
+    assert!(shown(&["config", "show"], Some("b.toml")).contains("max_connections = 2 "));
+    assert!(shown(&["--config", "c.toml", "config", "show"], Some("b.toml")).contains("max_connections = 3 "));
+    assert!(shown(&["--config", "d.toml", "config", "show"], None).contains("d.toml cannot be read"));
+}
+
+#[test]
+fn check_and_show_open_nothing() {
+    let home = Home::new();
+    assert!(home.run(&["config", "check"]).status.success());
+    assert!(home.run(&["config", "show"]).status.success());
+    assert_eq!(std::fs::read_dir(home.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_server_refuses_to_start_with_settings_that_cannot_be_used() {
+    let home = Home::with_config("[limits]\nmax_connections = 0\n");
+    let output = home.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("limits.max_connections"), "{}", text(&output));
+    assert!(!home.path("grantry-data").exists());
+}

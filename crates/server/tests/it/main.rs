@@ -1,0 +1,16 @@
+//! The real binary, as operators start it and clients talk to it.
+
+mod cli;
+mod config;
+mod first_start;
+mod home;
+mod jwt;
+mod limits;
+mod master_key;
+mod oauth_client;
+mod outage;
+mod process;
+mod soak;
+mod test_server;
+mod tls;
+mod wait;

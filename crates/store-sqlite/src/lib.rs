@@ -1,0 +1,51 @@
+//! The store in one SQLite file.
+//!
+//! **Writes** go through one thread with the one connection that writes ([`writer`]): a bounded queue of jobs, each
+//! one `BEGIN IMMEDIATE` transaction that decides by the pure functions of `grantry-store` and moves the head of the
+//! revocation log last. Grouping tokens into a job is the persister's work. A job that fails, or panics, rolls back
+//! and answers its own caller only.
+//!
+//! **Reads** go through a few threads with a read-only connection each ([`readers`]). A thread takes whatever has
+//! arrived while it was busy and answers all of it from one snapshot, which saves SQLite's locks and the discarded
+//! page cache that every new snapshot costs after a commit.
+//!
+//! **Several processes** may share the file: before each transaction a writer passes the [`turnstile`], so that none
+//! starves. WAL with `synchronous=FULL`: what is acknowledged survives losing power, and readers never wait.
+//! Dropping the store finishes the jobs in the queues, and SQLite folds the WAL into the file.
+
+mod audit;
+mod clients;
+mod columns;
+mod errors;
+mod keys;
+mod metrics;
+mod nodes;
+mod open;
+mod open_error;
+mod options;
+mod patience;
+mod queue;
+mod readers;
+mod retention;
+mod revocations;
+mod rules;
+mod schema;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod statements;
+mod tokens;
+mod turnstile;
+mod wal;
+mod writer;
+
+pub use open_error::OpenError;
+pub use options::SqliteOptions;
+pub use schema::SchemaVersions;
+
+/// Tokens, clients, keys, the revocation log, the audit trail and nodes in one file.
+pub struct SqliteStore {
+    // In this order: the writer's connection is the last to close, and the last to close folds in the WAL.
+    readers: readers::Readers,
+    writer: writer::Writer,
+}

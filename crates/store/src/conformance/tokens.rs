@@ -1,0 +1,110 @@
+use grantry_protocol::{
+    AccessToken, AccessTokenFormat, Audience, Ending, Epoch, LogHead, LogKind, Position, ScopeSet, Seen,
+    SlotKey, SubjectKind, TokenState,
+};
+
+use super::harness::{Harness, LIFETIME, issue_over};
+use crate::{RevokeOutcome, StoredToken, WriteOutcome};
+
+pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
+    let token = AccessToken {
+        id: harness.token("any").id,
+        slot: SlotKey::from_bytes([0xa5; SlotKey::LEN]),
+        client_id: "a client: with 'quotes' and \"more\"".parse().unwrap(),
+        subject: "somebody else".parse().unwrap(),
+        subject_kind: SubjectKind::User,
+        scope: ScopeSet::parse("write read grantry:introspect").unwrap(),
+        audience: Audience::new(vec!["https://b.example/\"x\"".into(), "https://a.example/".into()]),
+        format: AccessTokenFormat::Jwt,
+        issued_at: harness.now().truncated_to_secs(),
+        expires_at: harness.now().truncated_to_secs() + LIFETIME,
+        seen: Seen { epoch: Epoch(3), position: Position(u64::from(u32::MAX) + 7) },
+    };
+    assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
+
+    let stored = StoredToken { token: token.clone(), ended: None, ended_by_rule: false, holds_slot: true };
+    assert_eq!(harness.store.token_find(token.id).await, Ok(Some(stored.clone())));
+    assert_eq!(harness.store.token_find_holder(token.slot).await, Ok(Some(stored)));
+}
+
+pub async fn a_token_of_a_client_is_found_as_it_was_written(harness: Harness) {
+    let token = harness.token_for("billing", "");
+    assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
+    assert_eq!(harness.stored(token.id).await.token, token);
+}
+
+pub async fn a_token_that_was_never_written_is_not_found(harness: Harness) {
+    let token = harness.token("billing");
+    assert_eq!(harness.store.token_find(token.id).await, Ok(None));
+    assert_eq!(harness.store.token_find_holder(token.slot).await, Ok(None));
+}
+
+pub async fn a_token_expires_by_the_clock_alone(harness: Harness) {
+    let token = harness.issued("billing").await;
+    let before = harness.stored(token.id).await;
+    assert_eq!(before.state(harness.now()), TokenState::Active);
+
+    harness.clock.set(token.expires_at);
+    assert_eq!(harness.stored(token.id).await, before);
+    assert_eq!(harness.state(token.id).await, TokenState::Expired);
+}
+
+pub async fn tokens_are_counted_by_their_rows(harness: Harness) {
+    assert_eq!(harness.store.token_count().await, Ok(0));
+    harness.issued("a").await;
+    let second = harness.issued("b").await;
+    harness.revoke(second.id).await;
+    assert_eq!(harness.store.token_count().await, Ok(2));
+}
+
+pub async fn a_revocation_ends_the_token_frees_its_slot_and_takes_the_next_position(harness: Harness) {
+    let token = harness.issued("billing").await;
+    assert_eq!(harness.revoke(token.id).await, RevokeOutcome::Revoked(Position(1)));
+
+    let stored = harness.stored(token.id).await;
+    assert_eq!((stored.ended, stored.holds_slot), (Some(Ending::Revoked), false));
+    assert_eq!(harness.state(token.id).await, TokenState::Revoked);
+    assert_eq!(harness.holder(&token).await, None);
+
+    let log = harness.log().await;
+    assert_eq!(log.len(), 1);
+    assert_eq!((log[0].position, log[0].kind), (Position(1), LogKind::Token));
+    assert_eq!((log[0].key.as_slice(), log[0].keep_until), (&token.id.as_bytes()[..], token.expires_at));
+
+    let other = harness.issued("other").await;
+    assert_eq!(harness.revoke(other.id).await, RevokeOutcome::Revoked(Position(2)));
+}
+
+pub async fn a_second_revocation_writes_nothing(harness: Harness) {
+    let token = harness.issued("billing").await;
+    harness.revoke(token.id).await;
+    let head = harness.head().await;
+    assert_eq!(harness.revoke(token.id).await, RevokeOutcome::AlreadyOver);
+    assert_eq!(harness.head().await, head);
+    assert_eq!(harness.log().await.len(), 1);
+}
+
+pub async fn revoking_a_token_that_was_never_written_writes_nothing(harness: Harness) {
+    assert_eq!(harness.revoke(harness.token("billing").id).await, RevokeOutcome::Unknown);
+    assert_eq!(harness.head().await, LogHead::EMPTY);
+    assert_eq!(harness.log().await, []);
+}
+
+pub async fn revoking_an_expired_token_writes_nothing(harness: Harness) {
+    let token = harness.issued("billing").await;
+    harness.clock.set(token.expires_at);
+    assert_eq!(harness.revoke(token.id).await, RevokeOutcome::AlreadyOver);
+    assert_eq!(harness.head().await, LogHead::EMPTY);
+    assert_eq!(harness.stored(token.id).await.ended, None);
+}
+
+pub async fn a_retired_token_can_be_revoked_and_its_successor_keeps_the_slot(harness: Harness) {
+    let retired = harness.issued("billing").await;
+    let successor = harness.token("billing");
+    assert_eq!(harness.write(issue_over(retired.id, &successor)).await, WriteOutcome::Issued);
+
+    assert_eq!(harness.revoke(retired.id).await, RevokeOutcome::Revoked(Position(1)));
+    assert_eq!(harness.state(retired.id).await, TokenState::Revoked);
+    assert_eq!(harness.state(successor.id).await, TokenState::Active);
+    assert_eq!(harness.holder(&successor).await, Some(successor.id));
+}
