@@ -1,15 +1,15 @@
 //! The store in one SQLite file.
 //!
-//! **Writes** go through one thread with the one connection that writes ([`writer`]): a bounded queue of jobs, each
+//! **Writes** go through one thread with the one connection that writes (`writer.rs`): a bounded queue of jobs, each
 //! one `BEGIN IMMEDIATE` transaction that decides by the pure functions of `grantry-store` and moves the head of the
 //! revocation log last. Grouping tokens into a job is the persister's work. A job that fails, or panics, rolls back
 //! and answers its own caller only.
 //!
-//! **Reads** go through a few threads with a read-only connection each ([`readers`]). A thread takes whatever has
+//! **Reads** go through a few threads with a read-only connection each (`readers.rs`). A thread takes whatever has
 //! arrived while it was busy and answers all of it from one snapshot, which saves SQLite's locks and the discarded
 //! page cache that every new snapshot costs after a commit.
 //!
-//! **Several processes** may share the file: before each transaction a writer passes the [`turnstile`], so that none
+//! **Several processes** may share the file: before each transaction a writer passes the turnstile (`turnstile.rs`), so that none
 //! starves. WAL with `synchronous=FULL`: what is acknowledged survives losing power, and readers never wait.
 //! Dropping the store finishes the jobs in the queues, and SQLite folds the WAL into the file.
 

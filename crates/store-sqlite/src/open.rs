@@ -46,7 +46,7 @@ impl SqliteStore {
         Ok(Self { readers, writer })
     }
 
-    /// Which schema the file has, and which one it would have once it is opened. Changes nothing.
+    /// Which schema the file has, and which one it would have once it is opened. Changes neither.
     pub fn schema_versions(path: impl AsRef<Path>) -> Result<SchemaVersions, OpenError> {
         let path = path.as_ref();
         match fs::metadata(path) {

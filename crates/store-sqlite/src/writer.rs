@@ -21,7 +21,7 @@ use crate::revocations::LogEnd;
 use crate::turnstile::Turnstile;
 use crate::wal::WalBound;
 
-type Job = Box<dyn FnOnce(&mut WriteConnection) + Send>;
+type Job = Box<dyn FnOnce(&WriteConnection) + Send>;
 
 /// The thread that writes, and the queue to it.
 pub struct Writer {
@@ -84,13 +84,15 @@ impl Drop for Writer {
 fn serve(mut connection: WriteConnection, mut jobs: Receiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
         connection.metrics.writes_waiting.set(jobs.len() as f64);
-        job(&mut connection);
+        job(&connection);
+        // The caller has its answer by now.
+        connection.wal.keep(&connection.connection);
     }
 }
 
 impl WriteConnection {
     fn transaction<T>(
-        &mut self,
+        &self,
         deadline: Instant,
         work: impl FnOnce(&mut WriteTx<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
@@ -102,24 +104,27 @@ impl WriteConnection {
             .map_err(|_| StoreError::Rejected("the store panicked over this write".into()))?;
         let value = outcome.map_err(classify)?;
         tx.commit().map_err(classify)?;
-        self.wal.keep(&self.connection);
         Ok(value)
     }
 
-    /// Waits in the turnstile for SQLite's write lock.
     fn begin(&self, deadline: Instant) -> Result<Transaction<'_>> {
         let mut patience = Patience::until(deadline);
-        let _passage = self.turnstile.enter(&mut patience)?;
-        let begun = loop {
-            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
-                Err(error) if is_busy(&error) && patience.wait() => {}
-                begun => break begun.map_err(classify),
-            }
-        };
+        let begun = self.begin_in_turn(&mut patience);
         if let Some(waited) = patience.waited() {
             self.metrics.busy_wait_seconds.record(waited);
         }
         begun
+    }
+
+    /// Stays in the turnstile until it has SQLite's write lock.
+    fn begin_in_turn(&self, patience: &mut Patience) -> Result<Transaction<'_>> {
+        let _passage = self.turnstile.enter(patience)?;
+        loop {
+            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
+                Err(error) if is_busy(&error) && patience.wait() => {}
+                begun => return begun.map_err(classify),
+            }
+        }
     }
 }
 

@@ -70,7 +70,7 @@ fn a_file_system_that_is_mounted_read_only_is_named() {
     let mut scratch = Scratch::new();
     scratch.path = directory.join("grantry.db");
     drop(scratch.open());
-    let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(&directory).status().unwrap();
+    let remount = Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&directory).status().unwrap();
     assert!(remount.success());
     assert!(matches!(scratch.try_open(), Err(OpenError::NotWritable { .. })));
     let complaint = scratch.complaint();
