@@ -7,6 +7,8 @@
 //! 5. Otherwise a new token is made and persisted. If another request was faster, the slot's token is the answer: see
 //!    `persistence/src/recovery/`.
 
+use std::sync::Arc;
+
 use grantry_persistence::Persisted;
 use grantry_protocol::{
     AccessToken, ActiveTokenPolicy, Audience, Client, GrantType, OAuthError, ScopeSet, Secret, Slot, TokenId,
@@ -61,11 +63,11 @@ impl Grants {
         let now = self.clock.now();
         let id: TokenId = self.token_ids.next(now, self.rng.as_ref());
         let token = AccessToken::issue(id, slot, seen, now, self.settings.lifetime_for(&client));
-        let issue = Issue { token: token.clone(), policy, observed, min_life };
-        match self.persistence.issue(issue).await? {
+        let issue = Arc::new(Issue { token, policy, observed, min_life });
+        match self.persistence.issue(Arc::clone(&issue)).await? {
             Persisted::Issued => {
                 counter!("grantry_tokens_issued_total", "mode" => "sync").increment(1);
-                self.respond(&token)
+                self.respond(&issue.token)
             }
             Persisted::Winner(winner) => self.hand_out_again(&winner),
         }

@@ -116,6 +116,15 @@ impl Grants {
 
     /// Gives the client a new secret; the old one ends at once, tokens stay.
     pub async fn client_rotate_secret(&self, id: &ClientId, actor: &Actor) -> Result<ClientWithSecret> {
+        self.client_set_secret(id, self.random_secret(), actor).await
+    }
+
+    async fn client_set_secret(
+        &self,
+        id: &ClientId,
+        secret: Secret,
+        actor: &Actor,
+    ) -> Result<ClientWithSecret> {
         for _ in 0..ATTEMPTS {
             let current = self.client_get(id).await?;
             if current.metadata.token_endpoint_auth_method == AuthMethod::None {
@@ -125,7 +134,6 @@ impl Grants {
                 }
                 .into());
             }
-            let secret = self.random_secret();
             let client =
                 Client { secret: Some(self.keys.hash_client_secret(id, &secret)), ..current.clone() };
             if let Some(client) =
@@ -148,7 +156,7 @@ impl Grants {
     }
 
     /// An administrator for a store that has none, or whose administrators have lost their secrets. With an id that
-    /// exists, that client gets a new secret and the rights back.
+    /// exists, that client gets a new secret (the given one, if any) and the rights back.
     pub async fn administrator_recover(
         &self,
         id: Option<ClientId>,
@@ -161,13 +169,14 @@ impl Grants {
         };
         let actor = Actor::host();
         let id = id.unwrap_or_else(|| self.random_client_id());
-        let new = NewClient { id: Some(id.clone()), secret, metadata };
+        let new = NewClient { id: Some(id.clone()), secret: secret.clone(), metadata };
         match self.client_create(new, &actor).await {
             Err(ClientAdminError::AlreadyExists) => {}
             outcome => return outcome,
         }
         self.client_update(&id, &actor, |current| Ok(with_administration(current))).await?;
-        self.client_rotate_secret(&id, &actor).await
+        let secret = secret.map_or_else(|| Ok(self.random_secret()), checked_secret)?;
+        self.client_set_secret(&id, secret, &actor).await
     }
 
     /// Whether any client can reach the admin API.
@@ -211,13 +220,13 @@ impl Grants {
     }
 
     fn secret_for(&self, metadata: &ClientMetadata, given: Option<Secret>) -> Result<Option<Secret>> {
-        let refuse = |problem: String| Err(InvalidMetadata { field: "client_secret", problem }.into());
         match (metadata.token_endpoint_auth_method, given) {
             (AuthMethod::None, None) => Ok(None),
-            (AuthMethod::None, Some(_)) => refuse("a public client (\"none\") has no secret".to_owned()),
+            (AuthMethod::None, Some(_)) => {
+                Err(invalid_secret("a public client (\"none\") has no secret".to_owned()))
+            }
             (_, None) => Ok(Some(self.random_secret())),
-            (_, Some(secret)) if is_secret(secret.expose()) => Ok(Some(secret)),
-            (_, Some(_)) => refuse(format!("must be 1 to {MAX_SECRET_LEN} printable ASCII characters")),
+            (_, Some(secret)) => checked_secret(secret).map(Some),
         }
     }
 
@@ -235,8 +244,19 @@ impl Grants {
 }
 
 /// `client-secret` of RFC 6749 appendix A.2.
-fn is_secret(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_SECRET_LEN && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+fn checked_secret(secret: Secret) -> Result<Secret> {
+    let text = secret.expose();
+    if !text.is_empty()
+        && text.len() <= MAX_SECRET_LEN
+        && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+    {
+        return Ok(secret);
+    }
+    Err(invalid_secret(format!("must be 1 to {MAX_SECRET_LEN} printable ASCII characters")))
+}
+
+fn invalid_secret(problem: String) -> ClientAdminError {
+    InvalidMetadata { field: "client_secret", problem }.into()
 }
 
 fn with_administration(current: &ClientMetadata) -> ClientMetadata {

@@ -64,7 +64,7 @@ impl Persistence {
     }
 
     /// Writes the token, or finds out whose token won its slot.
-    pub async fn issue(&self, issue: Issue) -> Result<Persisted, PersistenceError> {
+    pub async fn issue(&self, issue: Arc<Issue>) -> Result<Persisted, PersistenceError> {
         recovery::sync::issue(&self.commits, self.clock.as_ref(), self.settings.retry_count, issue).await
     }
 

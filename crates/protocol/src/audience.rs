@@ -44,12 +44,33 @@ impl Audience {
         &self.0
     }
 
+    pub fn as_claim(&self) -> AudienceClaim<'_> {
+        match self.names() {
+            [only] => AudienceClaim::One(only),
+            names => AudienceClaim::Many(names),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|own| own == name)
+    }
+}
+
+/// An audience as claims and introspection show it (RFC 7519 §4.1.3): one name as a string, several as a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum AudienceClaim<'a> {
+    One(&'a str),
+    Many(&'a [String]),
+}
+
+impl AudienceClaim<'_> {
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Many([]))
     }
 }
 

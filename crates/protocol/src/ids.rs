@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn ids_rise_within_a_millisecond_even_when_its_counter_runs_out() {
         let ids = TokenIds::default();
-        let made: Vec<TokenId> = (0..10_000).map(|_| ids.next(Timestamp::from_millis(7), &Fixed(0xff))).collect();
+        let made: Vec<TokenId> =
+            (0..10_000).map(|_| ids.next(Timestamp::from_millis(7), &Fixed(0xff))).collect();
         assert!(made.is_sorted_by(|left, right| left < right));
     }
 

@@ -17,7 +17,7 @@ mod slot;
 mod time;
 mod token;
 
-pub use audience::{Audience, MAX_RESOURCE_LEN, MAX_RESOURCES};
+pub use audience::{Audience, AudienceClaim, MAX_RESOURCE_LEN, MAX_RESOURCES};
 pub use client::{
     AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType,
     InvalidMetadata, MetadataRules, PersistenceMode, SlotBinding,

@@ -40,7 +40,8 @@ impl Http {
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Failure> {
         let refused = |error: reqwest::Error| Failure::new(format!("HTTP cannot be set up: {error}"));
-        let mut builder = Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
+        let mut builder =
+            Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
         if endpoint.url.starts_with("https:") {
             let pem = self.own_certificate.as_deref().unwrap_or_default();
             builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(refused)?);
@@ -102,10 +103,10 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
-    pub fn new(http: Http, admin: Endpoint, token: Secret) -> Result<Self, Failure> {
+    pub fn new(http: &Http, admin: &Endpoint, token: Secret) -> Result<Self, Failure> {
         let refused = |error| Failure::new(format!("{} is not a URL: {error}", admin.url));
         let base = Url::parse(&format!("{}/admin/v1/", admin.url)).map_err(refused)?;
-        Ok(Self { http: http.client(&admin)?, base, token })
+        Ok(Self { http: http.client(admin)?, base, token })
     }
 
     pub async fn client_list(&self, page: usize) -> Result<Vec<Value>, Failure> {
@@ -133,7 +134,11 @@ impl AdminApi {
         self.call(Method::GET, self.url(&["clients", id.as_str()]), None).await
     }
 
-    pub async fn client_create(&self, id: Option<&ClientId>, mut fields: Map<String, Value>) -> Result<Value, Failure> {
+    pub async fn client_create(
+        &self,
+        id: Option<&ClientId>,
+        mut fields: Map<String, Value>,
+    ) -> Result<Value, Failure> {
         if let Some(id) = id {
             fields.insert("client_id".to_owned(), id.as_str().into());
         }

@@ -1,7 +1,8 @@
-#![expect(clippy::print_stdout, reason = "what a person reads who starts the server at a terminal")]
+//! What the server says on standard output once it can be reached.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -9,7 +10,6 @@ use crate::config::Loaded;
 use crate::first_start::Administrator;
 use crate::wire::Place;
 
-/// What the server says on standard output once it can be reached.
 pub struct Banner<'a> {
     pub loaded: &'a Loaded,
     pub administrator: Administrator,
@@ -19,8 +19,9 @@ pub struct Banner<'a> {
 }
 
 impl Banner<'_> {
+    /// A server runs as well where nobody reads what it says.
     pub fn print(&self) {
-        println!("{}", self.text());
+        let _ = writeln!(std::io::stdout(), "{}", self.text());
     }
 
     fn text(&self) -> String {
@@ -37,7 +38,9 @@ impl Banner<'_> {
             config.store.url,
         );
         if Place::of(config) == Place::Memory {
-            text.push_str("\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n");
+            text.push_str(
+                "\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n",
+            );
         }
         self.say_who_administers(&mut text);
         text
@@ -79,7 +82,10 @@ impl Banner<'_> {
             Some(_) => self.issuer.clone(),
             None => server.local_url(self.public),
         };
-        format!("curl -s {trust}-u \"$(cat {})\" -d grant_type=client_credentials {url}/oauth2/token", quoted(file))
+        format!(
+            "curl -s {trust}-u \"$(cat {})\" -d grant_type=client_credentials {url}/oauth2/token",
+            quoted(file)
+        )
     }
 }
 
@@ -89,7 +95,6 @@ fn quoted(path: &Path) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
     if text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")).into() }
 }
-
 
 #[cfg(test)]
 mod tests {

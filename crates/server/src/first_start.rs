@@ -42,7 +42,11 @@ pub fn file(config: &Config) -> PathBuf {
     directory_of(place.file().unwrap_or(&config.keys.master_key_file)).join(FILE)
 }
 
-pub async fn administrator(loaded: &Loaded, grants: &Grants, rng: &dyn Rng) -> Result<Administrator, Failure> {
+pub async fn administrator(
+    loaded: &Loaded,
+    grants: &Grants,
+    rng: &dyn Rng,
+) -> Result<Administrator, Failure> {
     // 1.
     if grants.has_administrator().await? {
         return Ok(Administrator::ThereAlready);
@@ -80,9 +84,13 @@ pub async fn administrator(loaded: &Loaded, grants: &Grants, rng: &dyn Rng) -> R
 /// `None` when there is no such file.
 pub fn read(path: &Path) -> Result<Option<Credentials>, Failure> {
     let Some(text) = private_file::read(path)? else { return Ok(None) };
-    let pair = text.trim().split_once(':').and_then(|(id, secret)| Some((id.parse().ok()?, Secret::new(secret))));
+    let pair =
+        text.trim().split_once(':').and_then(|(id, secret)| Some((id.parse().ok()?, Secret::new(secret))));
     let Some((id, secret)) = pair else {
-        return Err(Failure::new(format!("{} does not hold an id and a secret (id:secret); remove it", path.display())));
+        return Err(Failure::new(format!(
+            "{} does not hold an id and a secret (id:secret); remove it",
+            path.display()
+        )));
     };
     Ok(Some(Credentials { id, secret }))
 }

@@ -26,6 +26,7 @@ use tower::Service;
 
 use crate::config::Limits;
 use crate::failure::Failure;
+use crate::stall::StallGuard;
 
 /// How long to leave a listener alone that cannot accept, for want of file descriptors mostly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -46,8 +47,12 @@ impl Bound {
     pub async fn to(key: &str, address: SocketAddr) -> Result<Self, Failure> {
         let refused = |error: io::Error| {
             let fix = match error.kind() {
-                io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
-                io::ErrorKind::PermissionDenied => "; choose a port from 1024 up, or give the program the capability",
+                io::ErrorKind::AddrInUse => {
+                    "; another program listens there: stop it, or choose another port"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "; choose a port from 1024 up, or give the program the capability"
+                }
                 io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
                 _ => "",
             };
@@ -74,6 +79,8 @@ struct Connections {
     tls: Option<TlsAcceptor>,
     http: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
+    /// How long a peer may leave an answer lying.
+    stall_timeout: Duration,
     places: Arc<Semaphore>,
     open: Gauge,
 }
@@ -99,6 +106,7 @@ impl Listener {
             tls,
             http: http(&limits),
             header_timeout: limits.header_timeout.as_duration(),
+            stall_timeout: limits.body_timeout.as_duration(),
             places: Arc::new(Semaphore::new(limits.max_connections)),
             open: gauge!("grantry_connections", "listener" => name),
         });
@@ -127,7 +135,8 @@ async fn accept(
     socket: &TcpListener,
     connections: &Connections,
 ) -> (TcpStream, SocketAddr, Place) {
-    let permit = Arc::clone(&connections.places).acquire_owned().await.expect("the semaphore is never closed");
+    let permit =
+        Arc::clone(&connections.places).acquire_owned().await.expect("the semaphore is never closed");
     let mut pause = SHORTEST_PAUSE;
     loop {
         match socket.accept().await {
@@ -198,7 +207,8 @@ impl Connections {
                 answer(router.clone(), request, peer)
             })
         };
-        let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        let connection = self.http.serve_connection(stream, service).into_owned();
         // hyper's timeout for the head does not run while it is open whether HTTP/1 or HTTP/2 is spoken.
         let silence = async {
             sleep(self.header_timeout).await;
@@ -215,7 +225,11 @@ impl Connections {
     }
 }
 
-async fn answer(mut router: Router, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Infallible> {
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.call(request).await

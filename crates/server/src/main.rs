@@ -14,6 +14,7 @@ mod master_key;
 mod offline;
 mod private_file;
 mod serve;
+mod stall;
 mod telemetry;
 mod tls;
 mod wire;
@@ -21,6 +22,10 @@ mod wire;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// See `docs/adr/0008-mimalloc.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match commands::run(cli::Cli::parse()) {

@@ -55,7 +55,9 @@ fn existing(loaded: &Loaded) -> Result<Option<MasterKey>, Failure> {
 
 fn from_file(path: &Path) -> Result<Option<MasterKey>, Failure> {
     let Some(text) = private_file::read(path)? else { return Ok(None) };
-    parse(&text).map(Some).ok_or_else(|| Failure::new(unreadable(&format!("keys.master_key_file {}", path.display()))))
+    parse(&text)
+        .map(Some)
+        .ok_or_else(|| Failure::new(unreadable(&format!("keys.master_key_file {}", path.display()))))
 }
 
 fn parse(text: &str) -> Option<MasterKey> {

@@ -27,7 +27,9 @@ impl DirectoryLock {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|error| Failure::of_file(directory, "made", &error))?;
         let locked = File::open(directory).and_then(|file| file.lock().map(|()| file));
-        locked.map(|file| Self { _directory: file }).map_err(|error| Failure::of_file(directory, "locked", &error))
+        locked
+            .map(|file| Self { _directory: file })
+            .map_err(|error| Failure::of_file(directory, "locked", &error))
     }
 }
 
@@ -70,7 +72,8 @@ pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     beside.push(format!(".{}.new", std::process::id()));
     // One of a process that had this id and was killed here.
     let _ = fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(refused)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(refused)?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

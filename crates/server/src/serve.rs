@@ -122,12 +122,8 @@ fn start_listeners(
     stop: &watch::Sender<bool>,
 ) -> JoinSet<()> {
     let tls = tls.cloned();
-    let public = Listener {
-        name: "public",
-        bound: public,
-        router: public_router(Arc::clone(web)),
-        tls: tls.clone(),
-    };
+    let public =
+        Listener { name: "public", bound: public, router: public_router(Arc::clone(web)), tls: tls.clone() };
     let admin = Listener { name: "admin", bound: admin, router: admin_router(Arc::clone(web)), tls };
     let mut listeners = JoinSet::new();
     for listener in [public, admin] {
@@ -163,7 +159,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("signals cannot be heard: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(format!("signals cannot be heard: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -13,7 +13,8 @@ use crate::config::{Log, LogFormat};
 use crate::failure::Failure;
 
 /// From a commit in memory to a store that hangs, in seconds.
-const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// How often the exporter folds what was recorded into its histograms, so that they stay small unasked.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -25,8 +26,12 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub fn start_logging(log: &Log) {
     let filter = EnvFilter::new(&log.level);
     let terminal = std::io::stderr().is_terminal();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        // Such an error would go to standard error, where the log goes that cannot be written.
+        .log_internal_errors(false);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -47,9 +52,15 @@ pub fn start_metrics() -> Result<(RenderMetrics, JoinHandle<()>), Failure> {
     metrics::set_global_recorder(recorder)
         .map_err(|_| Failure::new("the metrics cannot be set up: somebody else has done so"))?;
     describe_gauge!("grantry_connections", "Open connections; limits.max_connections is the bound.");
-    describe_counter!("grantry_accept_errors_total", "Connections that could not be accepted; the log says why.");
+    describe_counter!(
+        "grantry_accept_errors_total",
+        "Connections that could not be accepted; the log says why."
+    );
     describe_counter!("grantry_tls_handshake_failures_total", "TLS handshakes that failed or took too long.");
-    describe_counter!("grantry_tls_reloads_total", "Changes of the certificate that were taken over or refused.");
+    describe_counter!(
+        "grantry_tls_reloads_total",
+        "Changes of the certificate that were taken over or refused."
+    );
     let upkeep = handle.clone();
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP);

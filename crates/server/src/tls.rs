@@ -100,7 +100,10 @@ impl Certificate {
             }
             Err(problem) => {
                 counter!("grantry_tls_reloads_total", "outcome" => "refused").increment(1);
-                tracing::error!(problem, "the certificate has changed to one of no use; the old one is still served");
+                tracing::error!(
+                    problem,
+                    "the certificate has changed to one of no use; the old one is still served"
+                );
             }
         }
         self.read = read;

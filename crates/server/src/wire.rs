@@ -39,7 +39,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Stor
         Place::Memory => return Ok(Arc::new(MemoryStore::new(clock))),
         Place::Sqlite(path) => path,
     };
-    let options = SqliteOptions { busy_timeout: config.store.busy_timeout.as_duration(), ..SqliteOptions::default() };
+    let options =
+        SqliteOptions { busy_timeout: config.store.busy_timeout.as_duration(), ..SqliteOptions::default() };
     let store = blocking(move || SqliteStore::open(path, options, clock)).await?;
     Ok(Arc::new(store))
 }
@@ -59,6 +60,7 @@ where
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
     let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|_| Failure::new("opening the store failed in an unforeseen way; please report it"))?;
+    let done =
+        done.map_err(|_| Failure::new("opening the store failed in an unforeseen way; please report it"))?;
     done.map_err(|error| Failure::new(error.to_string()))
 }

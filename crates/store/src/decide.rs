@@ -24,7 +24,12 @@ pub enum IssueDecision {
 }
 
 /// Who gets the slot. `holder` has been read under the lock that the same transaction writes with.
-pub fn decide_issue(issue: &Issue, already_written: bool, holder: Option<Holder>, now: Timestamp) -> IssueDecision {
+pub fn decide_issue(
+    issue: &Issue,
+    already_written: bool,
+    holder: Option<Holder>,
+    now: Timestamp,
+) -> IssueDecision {
     if already_written {
         return IssueDecision::AlreadyWritten;
     }
@@ -109,7 +114,10 @@ mod tests {
         ];
         for (policy, observed, written, holder, expected) in table {
             let decision = decide_issue(&issue(policy, observed), written, holder, NOW);
-            assert_eq!(decision, expected, "{policy:?} observed {observed:?} written {written} holder {holder:?}");
+            assert_eq!(
+                decision, expected,
+                "{policy:?} observed {observed:?} written {written} holder {holder:?}"
+            );
         }
     }
 

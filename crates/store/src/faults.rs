@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, LogEntry, LogHead, Position, SlotKey, TokenId};
 
 use crate::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, KeyRecord, Keys, Node, Nodes,
-    Observed, Result, Retention, Revocations, Store, StoreError, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, KeyRecord,
+    Keys, Node, Nodes, Observed, Result, Retention, Revocations, Store, StoreError, StoredToken, Swept,
+    TokenWrite, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -85,7 +86,8 @@ impl Tokens for FaultyStore {
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
         self.count();
         let poison = *lock(&self.poison);
-        let is_poison = |write: &TokenWrite| matches!(write, TokenWrite::Issue(issue) if Some(issue.token.id) == poison);
+        let is_poison =
+            |write: &TokenWrite| matches!(write, TokenWrite::Issue(issue) if Some(issue.token.id) == poison);
         if batch.iter().any(is_poison) {
             return Err(StoreError::Rejected("injected poison".into()));
         }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, Client, ClientId, Clock, Ending, LogEntry, LogHead, LogKind, Position, Seen, SlotKey, Timestamp, TokenId,
+    AccessToken, Client, ClientId, Clock, Ending, LogEntry, LogHead, LogKind, Position, Seen, SlotKey,
+    Timestamp, TokenId,
 };
 
 use crate::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Holder, Issue, IssueDecision,
-    KeyRecord, Keys, Node, NodeId, Nodes, Observed, Result, Retention, RevokeDecision, RevokeOutcome, Revocations,
-    StoredToken, Swept, TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Holder, Issue,
+    IssueDecision, KeyRecord, Keys, Node, NodeId, Nodes, Observed, Result, Retention, Revocations,
+    RevokeDecision, RevokeOutcome, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome, decide_issue,
+    decide_revoke,
 };
 
 /// A token made within the millisecond in which an entry was logged may be the older of the two.
@@ -99,7 +101,7 @@ impl State {
 
     fn apply(&mut self, write: TokenWrite, now: Timestamp) -> WriteOutcome {
         match write {
-            TokenWrite::Issue(issue) => self.issue(*issue, now),
+            TokenWrite::Issue(issue) => self.issue(&issue, now),
             TokenWrite::Revoke { id } => WriteOutcome::Revoked(self.revoke(id, now)),
             TokenWrite::Heartbeat { node } => {
                 self.nodes.insert(node, now);
@@ -108,10 +110,10 @@ impl State {
         }
     }
 
-    fn issue(&mut self, issue: Issue, now: Timestamp) -> WriteOutcome {
+    fn issue(&mut self, issue: &Issue, now: Timestamp) -> WriteOutcome {
         let already_written = self.tokens.contains_key(&issue.token.id);
         let holder = self.slots.get(&issue.token.slot).copied();
-        match decide_issue(&issue, already_written, holder, now) {
+        match decide_issue(issue, already_written, holder, now) {
             IssueDecision::AlreadyWritten => return WriteOutcome::Issued,
             IssueDecision::YieldTo(id) => {
                 if let Some(holder) = self.stored(id) {
@@ -121,7 +123,7 @@ impl State {
             IssueDecision::TakeSlotAndEnd(id) => self.end(id, Ending::Inactive, now),
             IssueDecision::TakeSlot => {}
         }
-        let token = issue.token;
+        let token = issue.token.clone();
         self.slots.insert(token.slot, Holder { id: token.id, expires_at: token.expires_at });
         self.tokens.insert(token.id, TokenRow { token, ended: None });
         WriteOutcome::Issued
@@ -196,7 +198,13 @@ impl Clients for MemoryStore {
 
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        Ok(self.state().clients.range((start, Bound::Unbounded)).take(limit).map(|(_, client)| client.clone()).collect())
+        Ok(self
+            .state()
+            .clients
+            .range((start, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, client)| client.clone())
+            .collect())
     }
 
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome> {
@@ -217,7 +225,10 @@ impl Clients for MemoryStore {
         if current.version + 1 != client.version {
             return Ok(ClientOutcome::VersionConflict);
         }
-        if current.is_administrator() && !client.is_administrator() && !state.has_other_administrator(&client.id) {
+        if current.is_administrator()
+            && !client.is_administrator()
+            && !state.has_other_administrator(&client.id)
+        {
             return Ok(ClientOutcome::LastAdministrator);
         }
         let key = client.id.as_str().as_bytes().to_vec();

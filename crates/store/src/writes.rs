@@ -1,13 +1,15 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{AccessToken, ActiveTokenPolicy, Position, TokenId};
 
 use crate::{NodeId, StoredToken};
 
-/// A change of tokens as data: made by a flow, grouped and retried by the persister, decided by the store.
+/// A change of tokens as data: made by a flow, grouped and retried by the persister, decided by the store. Cheap to
+/// clone, since a batch is kept for the case that it has to be halved.
 #[derive(Debug, Clone)]
 pub enum TokenWrite {
-    Issue(Box<Issue>),
+    Issue(Arc<Issue>),
     /// Ends one token and announces it in the revocation log.
     Revoke {
         id: TokenId,

@@ -2,14 +2,13 @@
 //! it is answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use grantry_protocol::RequestId;
-use metrics::{counter, gauge, histogram};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
@@ -27,10 +26,8 @@ pub async fn guard(State(state): State<Arc<WebState>>, mut request: Request, nex
 
     let mut response = run(&state, request, next).instrument(span).await;
 
-    let endpoint = endpoint.as_ref().map_or("other", MatchedPath::as_str).to_owned();
-    let status = response.status().as_u16().to_string();
-    counter!("grantry_http_requests_total", "endpoint" => endpoint.clone(), "status" => status).increment(1);
-    histogram!("grantry_http_request_seconds", "endpoint" => endpoint).record(started.elapsed());
+    let endpoint = endpoint.as_ref().map_or("other", MatchedPath::as_str);
+    state.metrics.record(endpoint, response.status(), started.elapsed());
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
@@ -39,8 +36,8 @@ pub async fn guard(State(state): State<Arc<WebState>>, mut request: Request, nex
 
 async fn run(state: &WebState, request: Request, next: Next) -> Response {
     let limits = &state.settings.limits;
-    let Some(_place) = Place::take(&state.running, limits.max_concurrent_requests) else {
-        counter!("grantry_http_overload_total").increment(1);
+    let Some(_place) = Place::take(state) else {
+        state.metrics.overload.increment(1);
         return Refusal::temporarily_unavailable("too many requests at once").into_response();
     };
     match timeout(limits.request_timeout, next.run(request)).await {
@@ -53,19 +50,20 @@ async fn run(state: &WebState, request: Request, next: Next) -> Response {
 }
 
 /// One of the requests that run at once; given back on drop.
-struct Place<'a>(&'a AtomicUsize);
+struct Place<'a>(&'a WebState);
 
 impl<'a> Place<'a> {
-    fn take(running: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let before = running.fetch_add(1, Ordering::Relaxed);
-        let place = Self(running);
-        gauge!("grantry_http_running_requests").set((before + 1) as f64);
-        (before < most).then_some(place)
+    fn take(state: &'a WebState) -> Option<Self> {
+        let before = state.running.fetch_add(1, Ordering::Relaxed);
+        let place = Self(state);
+        state.metrics.running.increment(1);
+        (before < state.settings.limits.max_concurrent_requests).then_some(place)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.running.decrement(1);
     }
 }

@@ -8,6 +8,7 @@ mod credentials;
 mod guard;
 mod health;
 mod metadata;
+mod metrics;
 mod oauth2;
 mod respond;
 mod routes;

@@ -16,7 +16,11 @@ pub const RETRY_SECONDS: u64 = 1;
 
 /// JSON that no cache may keep (RFC 6749 §5.1).
 pub fn json_no_store(status: StatusCode, body: &impl Serialize) -> Response {
-    let Ok(body) = serde_json::to_vec(body) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(mut body) = serde_json::to_vec(body) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    // For people at a terminal, whose prompt would stand behind the answer.
+    body.push(b'\n');
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::attempts::Attempts;
 use crate::metadata;
+use crate::metrics::HttpMetrics;
 
 /// The bounds of `[limits]`.
 #[derive(Debug, Clone)]
@@ -44,6 +45,7 @@ pub struct WebState {
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) attempts: Attempts,
+    pub(crate) metrics: HttpMetrics,
     pub(crate) running: AtomicUsize,
     /// Answers that never change while the server runs.
     pub(crate) metadata: Bytes,
@@ -68,6 +70,7 @@ impl WebState {
             render_metrics,
             rng,
             attempts,
+            metrics: HttpMetrics::new(),
             running: AtomicUsize::new(0),
             metadata,
             jwks,

@@ -1,7 +1,7 @@
 //! JWT access tokens (RFC 9068).
 
 use grantry_jose::{sign_compact, verify_compact};
-use grantry_protocol::{AccessToken, Secret, TokenId};
+use grantry_protocol::{AccessToken, AudienceClaim, Secret, TokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::{GrantError, KeyRing};
@@ -21,8 +21,8 @@ enum Stored {
 struct Claims<'a> {
     iss: &'a str,
     sub: &'a str,
-    #[serde(skip_serializing_if = "Audience::is_empty")]
-    aud: Audience<'a>,
+    #[serde(skip_serializing_if = "AudienceClaim::is_empty")]
+    aud: AudienceClaim<'a>,
     client_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
@@ -30,27 +30,6 @@ struct Claims<'a> {
     exp: i64,
     jti: String,
     grantry_stored: Stored,
-}
-
-/// One audience is written as a string, several as a list (RFC 7519 §4.1.3).
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Audience<'a> {
-    One(&'a str),
-    Many(&'a [String]),
-}
-
-impl<'a> Audience<'a> {
-    fn of(token: &'a AccessToken) -> Self {
-        match token.audience.names() {
-            [only] => Self::One(only),
-            names => Self::Many(names),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Many([]))
-    }
 }
 
 /// What has to be read of a token that comes back; the rest stands in its row.
@@ -66,7 +45,7 @@ pub fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret
     let claims = Claims {
         iss: issuer,
         sub: token.subject.as_str(),
-        aud: Audience::of(token),
+        aud: token.audience.as_claim(),
         client_id: token.client_id.as_str(),
         scope: token.scope.as_str(),
         iat: token.issued_at.as_secs(),

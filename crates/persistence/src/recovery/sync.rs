@@ -8,6 +8,8 @@
 //!    observed and write again: the store lets exactly that holder be displaced, and no other.
 //! 4. After `retry_count` rounds give up: the caller is told to come back, and nothing was written.
 
+use std::sync::Arc;
+
 use grantry_protocol::Clock;
 use grantry_store::{Issue, TokenWrite, WriteOutcome};
 use metrics::counter;
@@ -19,11 +21,11 @@ pub async fn issue(
     commits: &GroupCommit,
     clock: &dyn Clock,
     retry_count: u32,
-    mut issue: Issue,
+    mut issue: Arc<Issue>,
 ) -> Result<Persisted, PersistenceError> {
     for _ in 0..=retry_count {
         // 1.
-        let holder = match commits.submit(TokenWrite::Issue(Box::new(issue.clone()))).await? {
+        let holder = match commits.submit(TokenWrite::Issue(Arc::clone(&issue))).await? {
             WriteOutcome::Issued => return Ok(Persisted::Issued),
             WriteOutcome::SlotHeld(holder) => holder,
             other => return Err(unexpected(&other).into()),
@@ -35,7 +37,7 @@ pub async fn issue(
             return Ok(Persisted::Winner(holder));
         }
         // 3.
-        issue.observed = Some(holder.token.id);
+        Arc::make_mut(&mut issue).observed = Some(holder.token.id);
     }
     // 4.
     counter!("grantry_slot_contended_total", "mode" => "sync").increment(1);

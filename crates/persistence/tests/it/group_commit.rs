@@ -9,7 +9,7 @@ use crate::World;
 
 #[tokio::test]
 async fn writes_that_arrive_together_are_committed_together() {
-    let world = World::new();
+    let world = World::start();
     let calls_before = world.store.calls();
     let mut tasks = JoinSet::new();
     for n in 0..16 {
@@ -26,7 +26,7 @@ async fn writes_that_arrive_together_are_committed_together() {
 
 #[tokio::test]
 async fn a_poison_write_fails_alone() {
-    let world = World::new();
+    let world = World::start();
     let poison = world.issue("poison", Multiple);
     world.store.poison(poison.token.id);
     let mut tasks = JoinSet::new();
@@ -47,7 +47,7 @@ async fn a_poison_write_fails_alone() {
 
 #[tokio::test]
 async fn an_outage_fails_the_batch_and_the_next_one_goes_through() {
-    let world = World::new();
+    let world = World::start();
     let outage = StoreError::unavailable(Outage::Full, "injected");
     world.store.fail_writes([Some(Fault::Before(outage.clone()))]);
     let refused = world.persistence.issue(world.issue("a", Multiple)).await;
@@ -57,7 +57,7 @@ async fn an_outage_fails_the_batch_and_the_next_one_goes_through() {
 
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_stop_its_write() {
-    let world = World::new();
+    let world = World::start();
     let issue = world.issue("a", Multiple);
     let id = issue.token.id;
     let persistence = Arc::clone(&world.persistence);

@@ -1,5 +1,7 @@
 //! The persister on the memory store behind the wrapper that injects faults: one test a step of each flow.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
+
 mod group_commit;
 mod recovery_sync;
 
@@ -34,7 +36,7 @@ impl Rng for CountingRng {
 static RNG: CountingRng = CountingRng(std::sync::atomic::AtomicU64::new(1));
 
 impl World {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         Self::with_retry_count(3)
     }
 
@@ -52,7 +54,7 @@ impl World {
     }
 
     /// A token of 60 s that may be displaced when it has 10 s left.
-    pub fn issue(&self, scope: &str, policy: ActiveTokenPolicy) -> Issue {
+    pub fn issue(&self, scope: &str, policy: ActiveTokenPolicy) -> Arc<Issue> {
         let slot = Slot::of_client(
             "client".parse().unwrap(),
             ScopeSet::parse(scope).unwrap(),
@@ -62,6 +64,6 @@ impl World {
         let now = self.clock.now();
         let token =
             AccessToken::issue(self.ids.next(now, &RNG), slot, Seen::NOTHING, now, Lifetime::from_secs(60));
-        Issue { token, policy, observed: None, min_life: Duration::from_secs(10) }
+        Arc::new(Issue { token, policy, observed: None, min_life: Duration::from_secs(10) })
     }
 }

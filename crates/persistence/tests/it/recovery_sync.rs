@@ -1,20 +1,21 @@
 //! One test a step of `recovery/sync.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_persistence::{Persisted, PersistenceError};
 use grantry_protocol::ActiveTokenPolicy::{Multiple, Replace, Reuse};
 use grantry_protocol::{ClientId, Clock, LogKind, Position, TokenState};
 use grantry_store::{
-    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, RevokeOutcome, StoreError,
-    Tokens,
+    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, Revocations,
+    RevokeOutcome, StoreError, Tokens,
 };
 
 use crate::World;
 
 #[tokio::test]
 async fn step_1_a_free_slot_is_taken() {
-    let world = World::new();
+    let world = World::start();
     let issue = world.issue("read", Reuse);
     assert_eq!(world.persistence.issue(issue.clone()).await, Ok(Persisted::Issued));
     let holder = world.store.token_find_holder(issue.token.slot).await.unwrap().unwrap();
@@ -24,7 +25,7 @@ async fn step_1_a_free_slot_is_taken() {
 
 #[tokio::test]
 async fn step_1_a_lost_acknowledgement_is_found_again_by_its_id() {
-    let world = World::new();
+    let world = World::start();
     let issue = world.issue("read", Reuse);
     world.store.fail_writes([Some(Fault::After(StoreError::unavailable(Outage::Io, "injected")))]);
     assert!(world.persistence.issue(issue.clone()).await.is_err());
@@ -34,7 +35,7 @@ async fn step_1_a_lost_acknowledgement_is_found_again_by_its_id() {
 
 #[tokio::test]
 async fn step_2_the_loser_is_given_the_winners_token() {
-    let world = World::new();
+    let world = World::start();
     let (first, second) = (world.issue("read", Reuse), world.issue("read", Reuse));
     let (one, other) =
         tokio::join!(world.persistence.issue(first.clone()), world.persistence.issue(second.clone()));
@@ -46,7 +47,7 @@ async fn step_2_the_loser_is_given_the_winners_token() {
 
 #[tokio::test]
 async fn step_3_a_holder_that_expired_meanwhile_is_taken_over() {
-    let world = World::new();
+    let world = World::start();
     let old = world.issue("read", Reuse);
     world.persistence.issue(old.clone()).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
@@ -59,7 +60,7 @@ async fn step_3_a_holder_that_expired_meanwhile_is_taken_over() {
 
 #[tokio::test]
 async fn step_3_a_holder_with_too_little_life_is_retired() {
-    let world = World::new();
+    let world = World::start();
     let old = world.issue("read", Reuse);
     world.persistence.issue(old.clone()).await.unwrap();
     world.clock.advance(Duration::from_secs(50));
@@ -71,13 +72,12 @@ async fn step_3_a_holder_with_too_little_life_is_retired() {
 
 #[tokio::test]
 async fn step_3_a_holder_ended_by_a_rule_is_taken_over_by_naming_it() {
-    let world = World::new();
+    let world = World::start();
     let old = world.issue("read", Reuse);
     world.persistence.issue(old.clone()).await.unwrap();
     end_everything_of_the_client(&world).await;
     let mut new = world.issue("read", Reuse);
-    new.token.seen.epoch.0 = 1;
-    new.token.seen.position = Position(1);
+    Arc::make_mut(&mut new).token.seen = world.store.revocation_head().await.unwrap().seen();
     // The request did not observe the holder; it learns of it from the first attempt.
     assert_eq!(new.observed, None);
     assert_eq!(world.persistence.issue(new.clone()).await, Ok(Persisted::Issued));
@@ -99,7 +99,7 @@ async fn step_4_a_slot_that_is_contended_too_often_is_given_up() {
 
 #[tokio::test]
 async fn replace_ends_the_previous_token_and_multiple_keeps_it() {
-    let world = World::new();
+    let world = World::start();
     let (first, second, third) =
         (world.issue("read", Replace), world.issue("read", Replace), world.issue("read", Multiple));
     for issue in [&first, &second, &third] {
@@ -115,7 +115,7 @@ async fn replace_ends_the_previous_token_and_multiple_keeps_it() {
 
 #[tokio::test]
 async fn a_revoked_token_frees_its_slot() {
-    let world = World::new();
+    let world = World::start();
     let old = world.issue("read", Reuse);
     world.persistence.issue(old.clone()).await.unwrap();
     assert_eq!(world.persistence.revoke(old.token.id).await, Ok(RevokeOutcome::Revoked(Position(1))));

@@ -20,9 +20,10 @@ async fn recover(loaded: &Loaded, client_id: ClientId, path: PathBuf) -> Result<
     // Held from before the secret exists: where it cannot be written, it is not made.
     let _lock = DirectoryLock::of(&directory_of(&path))?;
     let recovered = grants.administrator_recover(Some(client_id), None).await?;
-    let secret = recovered.secret.ok_or_else(|| Failure::new("the client was given no secret; please report this"))?;
+    let secret =
+        recovered.secret.ok_or_else(|| Failure::new("the client was given no secret; please report this"))?;
     first_start::write(&path, &recovered.client.id, &secret)?;
-    print::line(&format!(
+    print::line(format_args!(
         "{} is an administrator with a new secret; id and secret (id:secret) stand in {}",
         recovered.client.id,
         path.display()

@@ -44,7 +44,9 @@ async fn carry_out(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failu
             let mut patch = fields(metadata);
             patch.extend(unset.into_iter().map(|name| (name, Value::Null)));
             if patch.is_empty() {
-                return Err(Failure::new("nothing to change; `grantry clients update --help` lists what can be"));
+                return Err(Failure::new(
+                    "nothing to change; `grantry clients update --help` lists what can be",
+                ));
             }
             show(output, &Desk::open(loaded, &access).await?.client_update(&id, patch).await?);
         }
@@ -59,7 +61,7 @@ async fn carry_out(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failu
             if output.json {
                 print::json(&json!({ "client_id": id.as_str(), "deleted": true }));
             } else {
-                print::line(&format!("{id} is deleted, and every token that it held has ended"));
+                print::line(format_args!("{id} is deleted, and every token that it held has ended"));
             }
         }
     }
@@ -71,8 +73,10 @@ async fn switch(loaded: &Loaded, named: &Named, enabled: bool) -> Result<(), Fai
     let client = Desk::open(loaded, &named.access).await?.client_update(&named.id, patch).await?;
     match (named.output.json, enabled) {
         (true, _) => print::json(&client),
-        (false, true) => print::line(&format!("{} is enabled", named.id)),
-        (false, false) => print::line(&format!("{} is disabled, and every token that it held has ended", named.id)),
+        (false, true) => print::line(format_args!("{} is enabled", named.id)),
+        (false, false) => {
+            print::line(format_args!("{} is disabled, and every token that it held has ended", named.id));
+        }
     }
     Ok(())
 }
@@ -88,7 +92,8 @@ async fn list(desk: &Desk, output: Output) -> Result<(), Failure> {
         value => print::shown(value),
     };
     let columns = ["client_id", "client_name", "enabled", "access_token_format", "scope"];
-    let rows: Vec<[String; 5]> = clients.iter().map(|client| columns.map(|column| cell(client, column))).collect();
+    let rows: Vec<[String; 5]> =
+        clients.iter().map(|client| columns.map(|column| cell(client, column))).collect();
     print::table(["CLIENT_ID", "NAME", "ENABLED", "FORMAT", "SCOPE"], &rows);
     Ok(())
 }
@@ -105,14 +110,15 @@ fn show_new(loaded: &Loaded, access: &Access, output: Output, client: &Value) {
     show(output, client);
     let Some(secret) = client["client_secret"].as_str().filter(|_| !output.json) else { return };
     print::line("\nThe secret is shown this one time. Try:\n");
-    let url = login::server(loaded, &access.server).map_or_else(|_| "http://HOST".to_owned(), |server| server.url);
+    let url =
+        login::server(loaded, &access.server).map_or_else(|_| "http://HOST".to_owned(), |server| server.url);
     let text = |field: &str| client[field].as_str().unwrap_or_default();
     let (id, secret) = (encoded(text("client_id")), encoded(secret));
     let proof = match text("token_endpoint_auth_method") {
         "client_secret_post" => format!("-d client_id={id} -d client_secret={secret}"),
         _ => format!("-u {id}:{secret}"),
     };
-    print::line(&format!("  curl -s {proof} -d grant_type=client_credentials {url}/oauth2/token"));
+    print::line(format_args!("  curl -s {proof} -d grant_type=client_credentials {url}/oauth2/token"));
 }
 
 /// RFC 6749 section 2.3.1 wants both form-encoded, which is a word to the shell, too.

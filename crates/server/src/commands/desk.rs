@@ -35,7 +35,7 @@ impl Desk {
         let credentials = login::credentials(loaded, &access.login)?;
         let http = Http::new(server)?;
         let token = http.token(&public, &credentials, Some(scopes::ADMIN), &[]).await?;
-        Ok(Self::Online(AdminApi::new(http, admin, token.access_token)?))
+        Ok(Self::Online(AdminApi::new(&http, &admin, token.access_token)?))
     }
 
     pub async fn client_list(&self) -> Result<Vec<Value>, Failure> {
@@ -61,12 +61,17 @@ impl Desk {
         }
     }
 
-    pub async fn client_create(&self, id: Option<ClientId>, fields: Map<String, Value>) -> Result<Value, Failure> {
+    pub async fn client_create(
+        &self,
+        id: Option<ClientId>,
+        fields: Map<String, Value>,
+    ) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.client_create(id.as_ref(), fields).await,
             Self::Offline(grants) => {
                 let metadata = metadata_of(fields).map_err(ClientAdminError::from)?;
-                let created = grants.client_create(NewClient { id, secret: None, metadata }, &Actor::host()).await?;
+                let created =
+                    grants.client_create(NewClient { id, secret: None, metadata }, &Actor::host()).await?;
                 Ok(with_secret_json(&created))
             }
         }
@@ -86,7 +91,9 @@ impl Desk {
     pub async fn client_rotate_secret(&self, id: &ClientId) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.client_rotate_secret(id).await,
-            Self::Offline(grants) => Ok(with_secret_json(&grants.client_rotate_secret(id, &Actor::host()).await?)),
+            Self::Offline(grants) => {
+                Ok(with_secret_json(&grants.client_rotate_secret(id, &Actor::host()).await?))
+            }
         }
     }
 
@@ -100,16 +107,16 @@ impl Desk {
     pub async fn token_inspect(&self, token: &str) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.token_inspect(token).await,
-            Self::Offline(grants) => Ok(serde_json::to_value(grants.inspect(token).await?).unwrap_or_default()),
+            Self::Offline(grants) => {
+                Ok(serde_json::to_value(grants.inspect(token).await?).unwrap_or_default())
+            }
         }
     }
 }
 
 fn metadata_of(fields: Map<String, Value>) -> Result<ClientMetadata, InvalidMetadata> {
-    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| InvalidMetadata {
-        field: "metadata",
-        problem: error.to_string(),
-    })
+    serde_path_to_error::deserialize(Value::Object(fields))
+        .map_err(|error| InvalidMetadata { field: "metadata", problem: error.to_string() })
 }
 
 fn merged(current: &ClientMetadata, patch: &Map<String, Value>) -> Map<String, Value> {

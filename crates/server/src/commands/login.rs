@@ -22,12 +22,15 @@ pub fn credentials(loaded: &Loaded, login: &Login) -> Result<Basic, Failure> {
             Some(path) => Some(secret_from_file(path)?),
             None => secret_from_environment(environment, SECRET)?,
         };
-        let missing = || Failure::new(format!("--client-id needs its secret: give --client-secret-file, or set {SECRET}"));
+        let missing = || {
+            Failure::new(format!("--client-id needs its secret: give --client-secret-file, or set {SECRET}"))
+        };
         return Ok(basic(client_id, secret.ok_or_else(missing)?, "--client-id"));
     }
     // 2.
     if let Some(client_id) = environment.get("GRANTRY_CLIENT_ID") {
-        let missing = || Failure::new(format!("GRANTRY_CLIENT_ID needs its secret: set {SECRET} or {SECRET}_FILE"));
+        let missing =
+            || Failure::new(format!("GRANTRY_CLIENT_ID needs its secret: set {SECRET} or {SECRET}_FILE"));
         let secret = secret_from_environment(environment, SECRET)?.ok_or_else(missing)?;
         return Ok(basic(client_id, secret, "GRANTRY_CLIENT_ID"));
     }

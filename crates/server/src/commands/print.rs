@@ -1,35 +1,56 @@
-#![expect(clippy::print_stdout, reason = "standard output is what the commands are for")]
+//! What the commands say on standard output.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::process::exit;
 
 use serde_json::Value;
 
-pub fn line(text: &str) {
-    println!("{text}");
+/// Ends the program where nobody takes its output: quietly for `| head`, with an error for a full disk, because a
+/// secret that was not written is lost.
+pub fn line(text: impl Display) {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(0),
+        Err(error) => {
+            eprintln!("grantry: standard output cannot be written: {error}");
+            exit(1)
+        }
+    }
 }
 
 pub fn json(value: &Value) {
-    println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
 /// Names and values in two columns, without what is not there.
 pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a Value)>) {
-    let fields: Vec<(&str, String)> =
-        fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, shown(value))).collect();
+    let fields: Vec<(&str, String)> = fields
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name, shown(value)))
+        .collect();
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
-        println!("  {name:<width$}  {value}");
+        line(format_args!("  {name:<width$}  {value}"));
     }
 }
 
 /// Rows in columns, under their names.
 pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUMNS]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(head[column].len());
-    let line = |cells: [&str; COLUMNS]| {
-        let cells: Vec<String> =
-            cells.iter().enumerate().map(|(column, cell)| format!("{cell:<width$}", width = width(column))).collect();
-        println!("{}", cells.join("  ").trim_end());
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(head[column].len())
     };
-    line(head);
-    rows.iter().for_each(|row| line(std::array::from_fn(|column| row[column].as_str())));
+    let print = |cells: [&str; COLUMNS]| {
+        let cells: Vec<String> = cells
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| format!("{cell:<width$}", width = width(column)))
+            .collect();
+        line(cells.join("  ").trim_end());
+    };
+    print(head);
+    rows.iter().for_each(|row| print(std::array::from_fn(|column| row[column].as_str())));
 }
 
 /// A value as a person reads it: text bare, a list with commas.

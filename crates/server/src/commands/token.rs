@@ -23,7 +23,9 @@ async fn carry_out(loaded: &Loaded, command: TokenCommand) -> Result<(), Failure
         TokenCommand::Get { scope, resource, output, server, login } => {
             let server = login::server(loaded, &server)?;
             let credentials = login::credentials(loaded, &login)?;
-            let token = Http::new(&loaded.config.server)?.token(&server, &credentials, scope.as_deref(), &resource).await?;
+            let token = Http::new(&loaded.config.server)?
+                .token(&server, &credentials, scope.as_deref(), &resource)
+                .await?;
             if output.json {
                 print::json(&token.json);
             } else {
@@ -56,7 +58,8 @@ fn show(output: Output, inspection: &Value) {
     let of_row = |name: &'static str| (name, &row[name]);
     print::fields(
         [("id", &token["id"]), ("format", &token["format"]), ("stored", &token["stored"])].into_iter().chain(
-            ["state", "client_id", "subject", "scope", "audience", "issued_at", "expires_at", "inspected_at"].map(of_row),
+            ["state", "client_id", "subject", "scope", "audience", "issued_at", "expires_at", "inspected_at"]
+                .map(of_row),
         ),
     );
 }

@@ -73,7 +73,8 @@ impl Check<'_> {
     fn listeners(&mut self) {
         let server = &self.config.server;
         let encrypted = server.tls_cert.is_some() || server.behind_tls_proxy;
-        for (key, address) in [("server.listen", server.listen), ("server.admin_listen", server.admin_listen)] {
+        for (key, address) in [("server.listen", server.listen), ("server.admin_listen", server.admin_listen)]
+        {
             if !address.ip().is_loopback() && !encrypted {
                 self.refuse(
                     key,
@@ -196,7 +197,8 @@ impl Check<'_> {
             self.refuse(error.key, error.problem);
         }
         let audience = self.config.tokens.default_audience.as_deref();
-        let written = |name: &String| !name.is_empty() && name.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+        let written =
+            |name: &String| !name.is_empty() && name.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
         if audience.is_some_and(|names| names.is_empty() || !names.iter().all(written)) {
             self.refuse(
                 "tokens.default_audience",
@@ -245,7 +247,10 @@ impl Check<'_> {
         if !is_log_filter(&self.config.log.level) {
             self.refuse(
                 "log.level",
-                format!("must be one of {}, or several as in \"info,grantry_persistence=debug\"", LEVELS.join(", ")),
+                format!(
+                    "must be one of {}, or several as in \"info,grantry_persistence=debug\"",
+                    LEVELS.join(", ")
+                ),
             );
         }
     }
@@ -255,7 +260,9 @@ impl Check<'_> {
         let secret = environment.get("GRANTRY_BOOTSTRAP_CLIENT_SECRET");
         let file = environment.get("GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE");
         let sentence = match (id, secret, file) {
-            (_, Some(_), Some(_)) => "set GRANTRY_BOOTSTRAP_CLIENT_SECRET or GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE, not both",
+            (_, Some(_), Some(_)) => {
+                "set GRANTRY_BOOTSTRAP_CLIENT_SECRET or GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE, not both"
+            }
             (Some(_), None, None) => {
                 "GRANTRY_BOOTSTRAP_CLIENT_ID needs GRANTRY_BOOTSTRAP_CLIENT_SECRET (or ..._SECRET_FILE); set it, or unset both"
             }
@@ -306,7 +313,9 @@ fn check_issuer(issuer: &str) -> Result<(), String> {
         return Err("must not hold a user or a password; remove it".to_owned());
     }
     if issuer.ends_with('/') {
-        return Err("must not end with a slash, because clients compare it letter by letter; remove it".to_owned());
+        return Err(
+            "must not end with a slash, because clients compare it letter by letter; remove it".to_owned()
+        );
     }
     Ok(())
 }
@@ -327,7 +336,8 @@ fn is_log_filter(text: &str) -> bool {
                 None => (None, directive),
             };
             let is_module = |name: &str| {
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+                !name.is_empty()
+                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
             };
             LEVELS.contains(&level) && module.is_none_or(is_module)
         })

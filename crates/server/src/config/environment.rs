@@ -44,11 +44,6 @@ impl Environment {
         if problems.is_empty() { Ok(Self(ours)) } else { Err(problems) }
     }
 
-    #[cfg(test)]
-    pub fn of_pairs(pairs: &[(&str, &str)]) -> Self {
-        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
-    }
-
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

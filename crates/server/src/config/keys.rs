@@ -79,8 +79,10 @@ pub fn is_later(path: &str) -> bool {
 pub fn sections() -> Vec<Section> {
     // Under the serialize contract every field is required, and `required` keeps the order of the declaration, which
     // the sorted properties do not.
-    let generator =
-        SchemaSettings::default().for_serialize().with(|settings| settings.inline_subschemas = true).into_generator();
+    let generator = SchemaSettings::default()
+        .for_serialize()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator();
     let schema = generator.into_root_schema_for::<Config>().to_value();
     in_order(&schema).map(|(name, section)| read_section(name, section)).collect()
 }

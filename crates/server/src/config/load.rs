@@ -75,7 +75,10 @@ pub fn load(named: Option<&Path>, environment: Environment) -> Result<Loaded, Pr
 
 fn choose_file(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     let implied = || Some(PathBuf::from(IMPLIED_FILE)).filter(|path| path.exists());
-    named.map(Path::to_owned).or_else(|| environment.get("GRANTRY_CONFIG").map(PathBuf::from)).or_else(implied)
+    named
+        .map(Path::to_owned)
+        .or_else(|| environment.get("GRANTRY_CONFIG").map(PathBuf::from))
+        .or_else(implied)
 }
 
 #[derive(Default)]
@@ -146,8 +149,10 @@ impl Reading {
         if let Some(key) = homeless {
             return format!("{name} stands outside of its section; move it below [{}]", key.section);
         }
-        let hint = nearest(name, sections())
-            .map_or_else(|| format!("the sections are {}", listed(sections())), |near| format!("did you mean [{near}]?"));
+        let hint = nearest(name, sections()).map_or_else(
+            || format!("the sections are {}", listed(sections())),
+            |near| format!("did you mean [{near}]?"),
+        );
         format!("there is no section [{name}]; {hint}")
     }
 
@@ -211,7 +216,9 @@ impl Reading {
     /// Each key by itself, so that all wrong values are found and not only the first.
     fn typed(&mut self) -> Result<Config, Problems> {
         for key in &self.keys {
-            let Some(value) = self.values.get(&key.section).and_then(|section| section.get(&key.name)) else { continue };
+            let Some(value) = self.values.get(&key.section).and_then(|section| section.get(&key.name)) else {
+                continue;
+            };
             let mut alone = Table::new();
             set(&mut alone, key, value.clone());
             if let Err(error) = deserialize(alone) {

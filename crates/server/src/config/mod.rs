@@ -149,7 +149,10 @@ pub struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { master_key_file: PathBuf::from("grantry-data/master.key"), signing_algorithm: Algorithm::Es256 }
+        Self {
+            master_key_file: PathBuf::from("grantry-data/master.key"),
+            signing_algorithm: Algorithm::Es256,
+        }
     }
 }
 
@@ -211,7 +214,8 @@ pub struct Limits {
     /// How long a caller may take for the TLS handshake, and for the head of a request. A connection over HTTP/1.1
     /// that carries no request for as long is closed, too.
     pub header_timeout: Lifetime,
-    /// How long a caller may take to send a body, before it is answered 408.
+    /// How long a caller may take to send a body, before it is answered 408; and how long it may leave an answer lying,
+    /// before its connection is closed.
     pub body_timeout: Lifetime,
     /// How long a request may take altogether, before it is answered 503.
     pub request_timeout: Lifetime,

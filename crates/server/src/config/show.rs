@@ -3,8 +3,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use url::Url;
 
-use super::{Config, Loaded};
 use super::keys::sections;
+use super::{Config, Loaded};
 
 /// The effective settings as a configuration file, each with where it comes from.
 pub fn show(loaded: &Loaded) -> String {

@@ -17,7 +17,9 @@ impl At<'_> {
         let mut command = home.grantry(args);
         match self {
             At::Store => command.arg("--offline"),
-            At::Server(server) => command.args(["--admin-url", &server.admin_url, "--server-url", &server.url]),
+            At::Server(server) => {
+                command.args(["--admin-url", &server.admin_url, "--server-url", &server.url])
+            }
         };
         command.output().unwrap()
     }
@@ -79,7 +81,8 @@ async fn a_clients_life(home: &Home, server: &TestServer, at: At<'_>) {
     assert!(server.is_active(&credentials, &token).await);
 
     let listed = at.json(home, &["clients", "list"]);
-    let ids: Vec<&str> = listed.as_array().unwrap().iter().filter_map(|client| client["client_id"].as_str()).collect();
+    let ids: Vec<&str> =
+        listed.as_array().unwrap().iter().filter_map(|client| client["client_id"].as_str()).collect();
     assert_eq!(ids, ["admin", "billing"]);
     let shown = at.json(home, &["clients", "show", "billing"]);
     assert_eq!(shown["client_name"], "Billing");
@@ -87,7 +90,17 @@ async fn a_clients_life(home: &Home, server: &TestServer, at: At<'_>) {
 
     let updated = at.json(
         home,
-        &["clients", "update", "billing", "--name", "Bills", "--unset", "access_token_lifetime", "--unset", "resources"],
+        &[
+            "clients",
+            "update",
+            "billing",
+            "--name",
+            "Bills",
+            "--unset",
+            "access_token_lifetime",
+            "--unset",
+            "resources",
+        ],
     );
     assert_eq!(updated["client_name"], "Bills");
     assert_eq!(updated["access_token_lifetime"], Value::Null);
@@ -139,7 +152,8 @@ async fn what_people_read_says_what_to_do_next() {
     let output = std::process::Command::new("bash").arg("-c").arg(line).output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     let token = answer["access_token"].as_str().unwrap_or_else(|| panic!("{created}{answer}"));
-    let post = text(&at.run(&home, &["clients", "create", "--id", "b", "--auth-method", "client_secret_post"]));
+    let post =
+        text(&at.run(&home, &["clients", "create", "--id", "b", "--auth-method", "client_secret_post"]));
     let line = post.lines().find(|line| line.trim_start().starts_with("curl")).unwrap();
     let output = std::process::Command::new("bash").arg("-c").arg(line).output().unwrap();
     assert!(text(&output).contains("access_token"), "{post}{}", text(&output));
@@ -165,11 +179,12 @@ async fn a_token_for_a_script_is_printed_alone() {
     assert_eq!(token.lines().count(), 1);
     assert!(server.is_active(&home.first_client(), token.trim()).await);
 
-    let json = home.run(&[&["token", "get", "--resource", "https://a.example/", "--json"][..], &url].concat());
+    let json =
+        home.run(&[&["token", "get", "--resource", "https://a.example/", "--json"][..], &url].concat());
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["token_type"], "Bearer");
     let introspected = server.introspect(&home.first_client(), json["access_token"].as_str().unwrap()).await;
-    assert_eq!(introspected["aud"], "https://a.example/");
+    assert_eq!(introspected["aud"], serde_json::json!(["https://a.example/"]));
 
     let refused = text(&home.run(&[&["token", "get", "--scope", "more"][..], &url].concat()));
     assert!(refused.contains("the client admin (from grantry-data/first-client)"), "{refused}");
@@ -201,11 +216,17 @@ async fn credentials_come_from_flags_then_the_environment_then_the_first_client(
     assert!(home.run(&flags).status.success());
     let said = text(&home.run(&[&list[..], &["--client-id", &id]].concat()));
     assert!(said.contains("--client-id needs its secret"), "{said}");
-    let environment = home.grantry(&list).envs([("GRANTRY_CLIENT_ID", &id), ("GRANTRY_CLIENT_SECRET", &secret)]).output();
+    let environment =
+        home.grantry(&list).envs([("GRANTRY_CLIENT_ID", &id), ("GRANTRY_CLIENT_SECRET", &secret)]).output();
     assert!(environment.unwrap().status.success());
-    let file = home.grantry(&list).env("GRANTRY_CLIENT_ID", &id).env("GRANTRY_CLIENT_SECRET_FILE", "secret").output();
+    let file = home
+        .grantry(&list)
+        .env("GRANTRY_CLIENT_ID", &id)
+        .env("GRANTRY_CLIENT_SECRET_FILE", "secret")
+        .output();
     assert!(file.unwrap().status.success());
-    let wrong = home.grantry(&list).env("GRANTRY_CLIENT_ID", &id).env("GRANTRY_CLIENT_SECRET", "wrong").output();
+    let wrong =
+        home.grantry(&list).env("GRANTRY_CLIENT_ID", &id).env("GRANTRY_CLIENT_SECRET", "wrong").output();
     let said = text(&wrong.unwrap());
     assert!(said.contains("does not accept the client admin (from GRANTRY_CLIENT_ID)"), "{said}");
 }
@@ -235,7 +256,10 @@ fn without_a_server_the_ways_out_are_named() {
     let home = Home::with_config("[server]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\n");
     let args = ["clients", "list", "--client-id", "admin", "--client-secret-file", "grantry.toml"];
     let said = text(&home.run(&args));
-    assert!(said.contains("http://127.0.0.1:1") && said.contains("grantry serve") && said.contains("--offline"), "{said}");
+    assert!(
+        said.contains("http://127.0.0.1:1") && said.contains("grantry serve") && said.contains("--offline"),
+        "{said}"
+    );
     let said = text(&home.run(&["clients", "list", "--offline"]));
     assert!(said.contains("there is no store grantry-data/grantry.db"), "{said}");
     let home = Home::with_config("[store]\nurl = \"memory:\"\n");
@@ -283,4 +307,22 @@ fn help_has_examples_and_the_version_is_that_of_the_package() {
     assert!(text(&home.run(&["clients", "--help"])).contains("--offline"));
     assert_eq!(text(&home.run(&["--version"])), format!("grantry {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(home.run(&["clinets"]).status.code(), Some(2));
+}
+
+#[test]
+fn output_that_is_cut_off_by_a_pipe_is_no_error() {
+    let home = Home::new();
+    let script = "set -o pipefail; \"$1\" config reference | head -1";
+    let program = home.grantry(&[]).get_program().to_owned();
+    // Which of the two is faster differs; neither may show.
+    for _ in 0..5 {
+        let output =
+            std::process::Command::new("bash").args(["-c", script, "bash"]).arg(&program).output().unwrap();
+        assert_eq!(text(&output), "# Configuration\n");
+        assert!(output.status.success());
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = home.grantry(&["config", "show"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("standard output cannot be written"), "{}", text(&output));
 }

@@ -22,7 +22,8 @@ fn every_key_of_the_reference_is_accepted_with_its_default() {
     let settings = String::from_utf8(shown.stdout).unwrap();
     let output = check(&settings, &[]);
     assert!(output.status.success(), "{}", text(&output));
-    for key in ["listen = \"127.0.0.1:8080\"", "pool_size = 0", "max_connections = 10000", "issuer = \"http"] {
+    for key in ["listen = \"127.0.0.1:8080\"", "pool_size = 0", "max_connections = 10000", "issuer = \"http"]
+    {
         assert!(settings.contains(key), "{settings}");
     }
 }
@@ -96,7 +97,10 @@ fn a_wrong_value_is_refused_with_its_key_its_line_and_the_fix() {
         assert!(said.contains(path), "{path} = {value}: {said}");
         assert!(said.contains(fix), "{path} = {value}: {said}");
         // What contradicts another key may be reported at either of the two.
-        assert!(said.contains("grantry.toml:3: ") || said.contains(" is not less than "), "{path} = {value}: {said}");
+        assert!(
+            said.contains("grantry.toml:3: ") || said.contains(" is not less than "),
+            "{path} = {value}: {said}"
+        );
     }
 }
 
@@ -109,7 +113,8 @@ fn every_key_has_a_wrong_value_in_the_table() {
             section = name.trim_end_matches(']');
             continue;
         }
-        let Some((key, _)) = line.trim_start_matches("# ").split_once([' ', '=']).filter(|_| !section.is_empty())
+        let Some((key, _)) =
+            line.trim_start_matches("# ").split_once([' ', '=']).filter(|_| !section.is_empty())
         else {
             continue;
         };
@@ -155,7 +160,9 @@ fn all_that_is_wrong_is_said_at_once() {
     let toml = "[server]\nlisten = \"nowhere\"\n[tokens]\naccess_token_lifetime = \"soon\"\n[limits]\nmax_connections = \"many\"\n";
     let said = refusal(toml, &[]);
     assert!(said.contains("for 3 reasons"), "{said}");
-    for place in ["grantry.toml:2: server.listen", "grantry.toml:4: tokens.access", "grantry.toml:6: limits.max_conn"] {
+    for place in
+        ["grantry.toml:2: server.listen", "grantry.toml:4: tokens.access", "grantry.toml:6: limits.max_conn"]
+    {
         assert!(said.contains(place), "{said}");
     }
     let toml = "[server]\nadmin_listen = \"0.0.0.0:1\"\ntls_key = \"k\"\n[limits]\nmax_connections = 0\n";
@@ -191,7 +198,8 @@ fn the_environment_goes_before_the_file() {
         ("level = \"warn\"", "grantry.toml:4"),
         ("admin_listen = \"127.0.0.1:8081\"", "default"),
     ] {
-        let found = lines.iter().any(|line| line.starts_with(value) && line.ends_with(&format!("# {origin}")));
+        let found =
+            lines.iter().any(|line| line.starts_with(value) && line.ends_with(&format!("# {origin}")));
         assert!(found, "{value} # {origin}\n{shown}");
     }
 }
@@ -215,7 +223,8 @@ fn an_unknown_variable_of_ours_is_an_error() {
         let said = refusal("", &[(variable, "x")]);
         assert!(said.contains(variable) && said.contains(hint), "{variable}: {said}");
     }
-    let output = check("", &[("GRANTRY_BENCH_CLIENT_SECRET", "x"), ("GRANTRY_SOAK_ROUNDS", "3"), ("GRANTRYX", "y")]);
+    let output =
+        check("", &[("GRANTRY_BENCH_CLIENT_SECRET", "x"), ("GRANTRY_SOAK_ROUNDS", "3"), ("GRANTRYX", "y")]);
     assert!(output.status.success(), "{}", text(&output));
 }
 
@@ -270,7 +279,9 @@ fn the_file_is_the_named_one_else_that_of_the_environment_else_the_one_that_is_t
     };
     assert!(shown(&["config", "show"], None).contains("max_connections = 1 "));
     assert!(shown(&["config", "show"], Some("b.toml")).contains("max_connections = 2 "));
-    assert!(shown(&["--config", "c.toml", "config", "show"], Some("b.toml")).contains("max_connections = 3 "));
+    assert!(
+        shown(&["--config", "c.toml", "config", "show"], Some("b.toml")).contains("max_connections = 3 ")
+    );
     assert!(shown(&["--config", "d.toml", "config", "show"], None).contains("d.toml cannot be read"));
 }
 

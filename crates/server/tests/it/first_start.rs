@@ -40,7 +40,7 @@ async fn the_printed_curl_line_gives_a_token_when_it_is_pasted() {
 #[tokio::test]
 async fn without_an_issuer_it_is_the_address_that_is_listened_on() {
     let home = Home::new();
-    let server = home.start_with(|command| drop(command.env_remove("GRANTRY_SERVER__ISSUER"))).await;
+    let server = home.start_with(|command| command.env_remove("GRANTRY_SERVER__ISSUER")).await;
     let url = format!("{}/.well-known/oauth-authorization-server", server.url);
     let metadata: Value = server.http.get(url).send().await.unwrap().json().await.unwrap();
     assert_eq!(metadata["issuer"], server.url.as_str());
@@ -79,7 +79,8 @@ async fn two_processes_that_start_at_once_make_one_administrator() {
     let admin = home.first_client();
     let token = first.token(&admin, &[]).await;
     assert_eq!(second.token(&admin, &[]).await, token);
-    let clients: i64 = home.database().query_row("SELECT count(*) FROM clients", [], |row| row.get(0)).unwrap();
+    let clients: i64 =
+        home.database().query_row("SELECT count(*) FROM clients", [], |row| row.get(0)).unwrap();
     assert_eq!(clients, 1);
 }
 
@@ -96,7 +97,7 @@ async fn two_processes_with_the_same_bootstrap_variables_agree() {
 #[tokio::test]
 async fn bootstrap_variables_name_the_administrator_and_nothing_is_written() {
     let home = Home::new();
-    let server = home.start_with(|command| drop(command.envs(BOOTSTRAP))).await;
+    let server = home.start_with(|command| command.envs(BOOTSTRAP)).await;
     server.token(&BOOTSTRAP.map(|(_, value)| value.to_owned()).into(), &[("scope", "grantry:admin")]).await;
     assert!(!home.path("grantry-data/first-client").exists());
     assert!(!server.process.out().contains("a secret of my own"));
@@ -108,7 +109,9 @@ async fn a_bootstrap_secret_may_come_from_a_file() {
     fs::write(home.path("secret"), "from a file\n").unwrap();
     let server = home
         .start_with(|command| {
-            command.env("GRANTRY_BOOTSTRAP_CLIENT_ID", "root").env("GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE", "secret");
+            command
+                .env("GRANTRY_BOOTSTRAP_CLIENT_ID", "root")
+                .env("GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE", "secret")
         })
         .await;
     server.token(&("root".to_owned(), "from a file".to_owned()), &[]).await;
@@ -118,7 +121,7 @@ async fn a_bootstrap_secret_may_come_from_a_file() {
 async fn bootstrap_variables_change_nothing_once_there_is_an_administrator() {
     let home = Home::new();
     home.start().await.stop().await;
-    let server = home.start_with(|command| drop(command.envs(BOOTSTRAP))).await;
+    let server = home.start_with(|command| command.envs(BOOTSTRAP)).await;
     server.token(&home.first_client(), &[]).await;
     let stranger = BOOTSTRAP.map(|(_, value)| value.to_owned()).into();
     assert_eq!(server.token_answer(&stranger, &[]).await.status(), 401);
@@ -168,7 +171,8 @@ async fn sigterm_lets_a_request_finish_that_is_under_way() {
     assert!(interim.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&interim));
 
     server.process.signal("TERM");
-    wait::until("new connections are refused", async || TcpStream::connect(address).is_err().then_some(())).await;
+    wait::until("new connections are refused", async || TcpStream::connect(address).is_err().then_some(()))
+        .await;
     stream.write_all(body.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -188,7 +192,8 @@ async fn a_second_signal_ends_it_at_once() {
     stream.write_all(head.as_bytes()).unwrap();
     stream.read_exact(&mut [0; 25]).unwrap();
     server.process.signal("TERM");
-    wait::until("new connections are refused", async || TcpStream::connect(address).is_err().then_some(())).await;
+    wait::until("new connections are refused", async || TcpStream::connect(address).is_err().then_some(()))
+        .await;
     server.process.signal("INT");
     assert!(server.process.end().await.success());
     assert!(server.process.err().contains("second signal"), "{}", server.process.err());
@@ -202,5 +207,8 @@ async fn a_port_in_use_is_named_with_its_key() {
     let output = home.serve().env("GRANTRY_SERVER__ADMIN_LISTEN", taken).output().unwrap();
     let said = text(&output);
     assert!(!output.status.success());
-    assert!(said.contains("server.admin_listen") && said.contains(taken) && said.contains("another port"), "{said}");
+    assert!(
+        said.contains("server.admin_listen") && said.contains(taken) && said.contains("another port"),
+        "{said}"
+    );
 }

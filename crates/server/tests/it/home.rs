@@ -45,7 +45,9 @@ impl Home {
     pub fn grantry(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_grantry"));
         command.args(args).current_dir(self.root());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GRANTRY_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GRANTRY_"))
+        {
             command.env_remove(name);
         }
         command
@@ -67,10 +69,10 @@ impl Home {
     }
 
     pub async fn start(&self) -> TestServer {
-        self.start_with(|_| {}).await
+        self.start_with(|command| command).await
     }
 
-    pub async fn start_with(&self, change: impl FnOnce(&mut Command)) -> TestServer {
+    pub async fn start_with(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> TestServer {
         let mut command = self.serve();
         change(&mut command);
         TestServer::ready(Process::spawn(&mut command)).await
@@ -91,6 +93,18 @@ impl Home {
     pub fn database(&self) -> Connection {
         Connection::open_with_flags(self.database_path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
     }
+}
+
+/// Gives a command the directory and the environment of another one.
+pub fn in_the_place_of(other: &Command, mut command: Command) -> Command {
+    for (name, value) in other.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(other.get_current_dir().unwrap());
+    command
 }
 
 /// What a command printed, for assertions.

@@ -9,8 +9,13 @@ use crate::test_server::TestServer;
 
 const API: &str = "https://api.example/";
 
-async fn verified(server: &TestServer, token: &str, algorithm: Algorithm) -> jsonwebtoken::errors::Result<Value> {
-    let keys: JwkSet = server.http.get(format!("{}/oauth2/jwks", server.url)).send().await.unwrap().json().await.unwrap();
+async fn verified(
+    server: &TestServer,
+    token: &str,
+    algorithm: Algorithm,
+) -> jsonwebtoken::errors::Result<Value> {
+    let keys: JwkSet =
+        server.http.get(format!("{}/oauth2/jwks", server.url)).send().await.unwrap().json().await.unwrap();
     let header = decode_header(token)?;
     assert_eq!(header.typ.as_deref(), Some("at+jwt"), "RFC 9068 section 2.1");
     assert_eq!(header.alg, algorithm);
@@ -24,9 +29,11 @@ async fn verified(server: &TestServer, token: &str, algorithm: Algorithm) -> jso
 
 #[tokio::test]
 async fn a_jwt_access_token_is_verified_with_the_published_keys() {
-    for (name, algorithm) in [("EdDSA", Algorithm::EdDSA), ("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256)] {
+    for (name, algorithm) in
+        [("EdDSA", Algorithm::EdDSA), ("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256)]
+    {
         let home = Home::new();
-        let server = home.start_with(|command| drop(command.env("GRANTRY_KEYS__SIGNING_ALGORITHM", name))).await;
+        let server = home.start_with(|command| command.env("GRANTRY_KEYS__SIGNING_ALGORITHM", name)).await;
         let metadata = json!({ "scope": "read write", "access_token_format": "jwt" });
         let client = server.create_client(&home.first_client(), metadata).await;
         let parameters = [("resource", API), ("scope", "read")];
@@ -58,7 +65,7 @@ async fn a_change_of_the_signing_algorithm_leaves_older_tokens_valid() {
     let client = server.create_client(&home.first_client(), json!({ "access_token_format": "jwt" })).await;
     let older = server.token(&client, &[("resource", API)]).await;
     server.stop().await;
-    let server = home.start_with(|command| drop(command.env("GRANTRY_KEYS__SIGNING_ALGORITHM", "EdDSA"))).await;
+    let server = home.start_with(|command| command.env("GRANTRY_KEYS__SIGNING_ALGORITHM", "EdDSA")).await;
     assert!(server.is_active(&client, &older).await);
     verified(&server, &older, Algorithm::ES256).await.unwrap();
     let newer = server.token(&client, &[("resource", "https://api.example/")]).await;

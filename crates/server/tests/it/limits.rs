@@ -135,8 +135,31 @@ async fn a_connection_that_does_not_say_what_it_wants_is_closed_within_the_bound
 }
 
 #[tokio::test]
+async fn a_caller_that_leaves_its_answers_lying_is_cut_off() {
+    let home = Home::with_config(TIGHT);
+    let server = home.start().await;
+    let mut stream = connect(&server);
+    stream.set_write_timeout(Some(PACE)).unwrap();
+    let requests = b"GET /oauth2/jwks HTTP/1.1\r\nHost: grantry\r\n\r\n".repeat(100);
+    let mut waited = std::time::Duration::ZERO;
+    // Answers pile up until no buffer takes any more; then the server waits for us, and we for its verdict.
+    while waited < SOON {
+        match stream.write(&requests) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                waited += PACE;
+            }
+            Err(_) => break,
+        }
+    }
+    assert!(waited < SOON, "the connection is still open after {SOON:?}");
+    still_works(&home, &server).await;
+}
+
+#[tokio::test]
 async fn too_many_failed_attempts_are_answered_429_with_a_time_to_come_back() {
-    let home = Home::with_config("[limits]\nfailed_attempts_per_client = 3\nfailed_attempts_window = \"10m\"\n");
+    let home =
+        Home::with_config("[limits]\nfailed_attempts_per_client = 3\nfailed_attempts_window = \"10m\"\n");
     let server = home.start().await;
     let (id, secret) = home.first_client();
     let wrong = (id.clone(), "wrong".to_owned());

@@ -26,7 +26,8 @@ async fn a_key_that_does_not_fit_the_store_is_refused() {
     let home = home_with_a_store().await;
     let said = refusal(&home, &[("GRANTRY_MASTER_KEY", ANOTHER)]);
     assert!(said.contains("the master key does not fit this store"), "{said}");
-    let output = home.grantry(&["clients", "list", "--offline"]).env("GRANTRY_MASTER_KEY", ANOTHER).output().unwrap();
+    let output =
+        home.grantry(&["clients", "list", "--offline"]).env("GRANTRY_MASTER_KEY", ANOTHER).output().unwrap();
     assert!(text(&output).contains("the master key does not fit this store"), "{}", text(&output));
 }
 
@@ -58,13 +59,12 @@ async fn a_key_of_the_wrong_length_is_refused_before_the_store_is_touched() {
 #[tokio::test]
 async fn a_key_from_the_environment_goes_before_the_file_and_none_is_written() {
     let home = Home::new();
-    let with_key = |command: &mut std::process::Command| drop(command.env("GRANTRY_MASTER_KEY", ANOTHER));
-    let server = home.start_with(with_key).await;
+    let server = home.start_with(|command| command.env("GRANTRY_MASTER_KEY", ANOTHER)).await;
     let admin = home.first_client();
     let token = server.token(&admin, &[]).await;
     assert!(!home.path(KEY).exists());
     server.stop().await;
-    let server = home.start_with(with_key).await;
+    let server = home.start_with(|command| command.env("GRANTRY_MASTER_KEY", ANOTHER)).await;
     assert_eq!(server.token(&admin, &[]).await, token);
 }
 
@@ -73,6 +73,6 @@ async fn the_file_is_the_base64_of_32_bytes_and_fits_after_a_move() {
     let home = home_with_a_store().await;
     let key = fs::read_to_string(home.path(KEY)).unwrap();
     fs::remove_file(home.path(KEY)).unwrap();
-    let server = home.start_with(|command| drop(command.env("GRANTRY_MASTER_KEY", key.trim()))).await;
+    let server = home.start_with(|command| command.env("GRANTRY_MASTER_KEY", key.trim())).await;
     server.token(&home.first_client(), &[]).await;
 }

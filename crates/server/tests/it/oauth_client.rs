@@ -5,15 +5,18 @@ use std::pin::Pin;
 
 use oauth2::basic::BasicClient;
 use oauth2::{
-    AccessToken, AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, IntrospectionUrl, RequestTokenError,
-    RevocationUrl, Scope, StandardRevocableToken, TokenIntrospectionResponse, TokenResponse, TokenUrl,
+    AccessToken, AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, IntrospectionUrl,
+    RequestTokenError, RevocationUrl, Scope, StandardRevocableToken, TokenIntrospectionResponse,
+    TokenResponse, TokenUrl,
 };
 use reqwest::Client;
 
 use crate::home::{Home, ISSUER};
 
 /// The crate's own adapter is for an older reqwest.
-fn over(http: Client) -> impl Fn(HttpRequest) -> Pin<Box<dyn Future<Output = Result<HttpResponse, reqwest::Error>> + Send>> {
+fn over(
+    http: Client,
+) -> impl Fn(HttpRequest) -> Pin<Box<dyn Future<Output = Result<HttpResponse, reqwest::Error>> + Send>> {
     move |request| {
         let http = http.clone();
         Box::pin(async move {
@@ -71,7 +74,11 @@ async fn a_standard_client_gets_introspects_and_revokes_a_token() {
         Ok(request) => request.request_async(&http).await.unwrap(),
         Err(insists) => {
             assert!(insists.to_string().contains("HTTPS"), "{insists}");
-            let answer = server.post("/oauth2/revoke", &registered, &[("token", token.secret())]).send().await.unwrap();
+            let answer = server
+                .post("/oauth2/revoke", &registered, &[("token", token.secret())])
+                .send()
+                .await
+                .unwrap();
             assert_eq!(answer.status(), 200);
         }
     }

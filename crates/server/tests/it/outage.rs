@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::home::{Home, text};
+use crate::home::{Home, in_the_place_of, text};
 use crate::process::Process;
 use crate::test_server::{Credentials, TestServer};
 
@@ -68,26 +68,18 @@ async fn while_another_program_locks_the_database_it_is_503_and_afterwards_all_i
 /// over a namespace of his own when the tests do not run as root.
 fn on_a_small_disk(home: &Home, megabytes: u32) -> Command {
     let serve = home.serve();
-    let mut command = home.grantry(&[]);
     let script = "mount -t tmpfs -o size=$1m,mode=0700 small grantry-data && exec \"$2\" serve";
     let mut small = Command::new("unshare");
-    if nix_user() != 0 {
+    if user() != 0 {
         small.args(["--user", "--map-root-user"]);
     }
     small.args(["--mount", "sh", "-c", script, "sh", &megabytes.to_string()]).arg(serve.get_program());
-    for (name, value) in serve.get_envs() {
-        match value {
-            Some(value) => small.env(name, value),
-            None => small.env_remove(name),
-        };
-    }
     fs::create_dir(home.path("grantry-data")).unwrap();
-    small.current_dir(home.root());
-    std::mem::swap(&mut command, &mut small);
-    command
+    in_the_place_of(&serve, small)
 }
 
-fn nix_user() -> u32 {
+/// Whom the tests run as.
+fn user() -> u32 {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid()
 }
@@ -95,12 +87,15 @@ fn nix_user() -> u32 {
 #[tokio::test]
 async fn on_a_full_disk_it_is_503_and_once_there_is_room_all_is_well() {
     let home = Home::new();
-    let bootstrap =
-        [("GRANTRY_BOOTSTRAP_CLIENT_ID", "admin"), ("GRANTRY_BOOTSTRAP_CLIENT_SECRET", "not written to the disk")];
+    let bootstrap = [
+        ("GRANTRY_BOOTSTRAP_CLIENT_ID", "admin"),
+        ("GRANTRY_BOOTSTRAP_CLIENT_SECRET", "not written to the disk"),
+    ];
     let process = Process::spawn(on_a_small_disk(&home, 8).envs(bootstrap));
     // The server's own view of its directory; from outside, the mount is not there.
     let inside: PathBuf =
-        format!("/proc/{}/root{}", process.id(), home.path("grantry-data").canonicalize().unwrap().display()).into();
+        format!("/proc/{}/root{}", process.id(), home.path("grantry-data").canonicalize().unwrap().display())
+            .into();
     let server = TestServer::ready(process).await;
     let admin = bootstrap.map(|(_, value)| value.to_owned()).into();
     let earlier = server.token(&admin, &[]).await;
@@ -131,13 +126,28 @@ fn fill(path: &std::path::Path) {
 }
 
 #[tokio::test]
+async fn when_nobody_takes_its_log_any_more_the_server_goes_on() {
+    let home = Home::new();
+    let serve = home.serve();
+    let mut deaf = Command::new("bash");
+    deaf.args(["-c", "exec \"$1\" serve 2> >(exit 0)", "bash"]).arg(serve.get_program());
+    let mut deaf = in_the_place_of(&serve, deaf);
+    let server = TestServer::ready(Process::spawn(deaf.env("GRANTRY_LOG", "trace"))).await;
+    server.token(&home.first_client(), &[]).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_written_is_an_error_at_the_start_that_names_it() {
     let home = Home::new();
     home.start().await.stop().await;
     let mut command = home.serve();
-    if nix_user() == 0 {
-        // Root may write everything, so somebody else has to try.
-        command.uid(NOBODY).gid(NOBODY);
+    if user() == 0 {
+        // Root may write everything, so somebody else has to try, who may not even be let into the build's directory.
+        fs::copy(command.get_program(), home.path("grantry")).unwrap();
+        let mut copy = Command::new(home.path("grantry"));
+        copy.arg("serve").uid(NOBODY).gid(NOBODY);
+        command = in_the_place_of(&command, copy);
         for file in ["grantry-data/master.key", "grantry-data/first-client"] {
             chown(home.path(file), Some(NOBODY), Some(NOBODY)).unwrap();
         }

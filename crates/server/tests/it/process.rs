@@ -69,7 +69,8 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(status.success(), "kill -{name} {}", self.id());
     }
 
@@ -85,7 +86,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- the server's standard output\n{}--- its standard error\n{}", self.out(), self.err());
+            eprintln!(
+                "--- the server's standard output\n{}--- its standard error\n{}",
+                self.out(),
+                self.err()
+            );
         }
     }
 }

@@ -106,7 +106,8 @@ impl TestServer {
 
     /// The sum over all series of a metric whose line has `labels` in it.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = self.http.get(format!("{}/metrics", self.admin_url)).send().await.unwrap().text().await.unwrap();
+        let text =
+            self.http.get(format!("{}/metrics", self.admin_url)).send().await.unwrap().text().await.unwrap();
         let of_name = |line: &&str| {
             let rest = line.strip_prefix(name).unwrap_or_default();
             rest.starts_with(['{', ' ']) && rest.contains(labels)

@@ -206,7 +206,7 @@ pub fn issue(token: &AccessToken) -> TokenWrite {
 }
 
 pub fn issue_under(policy: ActiveTokenPolicy, token: &AccessToken) -> TokenWrite {
-    TokenWrite::Issue(Box::new(Issue {
+    TokenWrite::Issue(Arc::new(Issue {
         token: token.clone(),
         policy,
         observed: None,
@@ -217,7 +217,7 @@ pub fn issue_under(policy: ActiveTokenPolicy, token: &AccessToken) -> TokenWrite
 /// The same under `reuse`, displacing the holder that was observed.
 pub fn issue_over(observed: TokenId, token: &AccessToken) -> TokenWrite {
     let policy = ActiveTokenPolicy::Reuse;
-    TokenWrite::Issue(Box::new(Issue {
+    TokenWrite::Issue(Arc::new(Issue {
         token: token.clone(),
         policy,
         observed: Some(observed),

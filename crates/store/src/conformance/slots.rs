@@ -41,7 +41,7 @@ pub async fn a_holder_with_too_little_life_left_is_displaced_and_retires(harness
     let holder = harness.issued("billing").await;
     let asking = |token: &_| {
         let token = Clone::clone(token);
-        TokenWrite::Issue(Box::new(Issue {
+        TokenWrite::Issue(Arc::new(Issue {
             token,
             policy: ActiveTokenPolicy::Reuse,
             observed: None,

@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::{ActiveToken, Introspection};
-use grantry_protocol::IntrospectionRequest;
+use grantry_protocol::{AudienceClaim, IntrospectionRequest};
 use serde::Serialize;
 
 use super::Form;
@@ -22,8 +22,8 @@ struct ActiveBody<'a> {
     exp: i64,
     iat: i64,
     sub: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    aud: &'a [String],
+    #[serde(skip_serializing_if = "AudienceClaim::is_empty")]
+    aud: AudienceClaim<'a>,
     iss: &'a str,
     jti: String,
 }
@@ -56,7 +56,7 @@ fn render(active: &ActiveToken) -> Response {
         exp: token.expires_at.as_secs(),
         iat: token.issued_at.as_secs(),
         sub: token.subject.as_str(),
-        aud: token.audience.names(),
+        aud: token.audience.as_claim(),
         iss: &active.issuer,
         jti: token.id.to_string(),
     };

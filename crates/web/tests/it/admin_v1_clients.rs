@@ -12,7 +12,8 @@ const CLIENTS: &str = "/admin/v1/clients";
 #[tokio::test]
 async fn a_client_is_created_read_changed_and_deleted() {
     let app = App::new().await;
-    let created = app.admin("POST", CLIENTS, Some(json!({ "client_name": "Billing", "scope": "write read" }))).await;
+    let created =
+        app.admin("POST", CLIENTS, Some(json!({ "client_name": "Billing", "scope": "write read" }))).await;
     assert_eq!(created.status, 201);
     let body = created.json();
     let (id, secret) = (body["client_id"].as_str().unwrap(), body["client_secret"].as_str().unwrap());
@@ -28,7 +29,8 @@ async fn a_client_is_created_read_changed_and_deleted() {
     assert_eq!(read.json()["client_name"], "Billing");
     assert!(!read.text.contains(secret));
 
-    let patched = app.admin("PATCH", &path, Some(json!({ "client_name": null, "access_token_lifetime": "5m" }))).await;
+    let patched =
+        app.admin("PATCH", &path, Some(json!({ "client_name": null, "access_token_lifetime": "5m" }))).await;
     assert_eq!(patched.status, 200, "{}", patched.text);
     assert_eq!(patched.json()["access_token_lifetime"], "5m");
     assert_eq!(patched.json()["scope"], "read write");
@@ -149,13 +151,17 @@ async fn bodies_that_are_no_json_object_are_refused() {
     let app = App::new().await;
     let bearer = format!("Bearer {}", app.admin_token().await);
     let post = |content_type: &'static str, body: String| {
-        let request = Request::post(CLIENTS).header("authorization", &bearer).header("content-type", content_type);
+        let request =
+            Request::post(CLIENTS).header("authorization", &bearer).header("content-type", content_type);
         app.admin_send(request.body(body.into()).unwrap())
     };
     assert_eq!(post("application/json", "{".into()).await.status, 400);
     assert_eq!(post("application/json", "[]".into()).await.status, 400);
     assert_eq!(post("text/plain", "{}".into()).await.status, 400);
-    assert_eq!(post("application/json", format!("{{\"client_name\": \"{}\"}}", "x".repeat(5000))).await.status, 413);
+    assert_eq!(
+        post("application/json", format!("{{\"client_name\": \"{}\"}}", "x".repeat(5000))).await.status,
+        413
+    );
 }
 
 #[tokio::test]
@@ -163,7 +169,8 @@ async fn an_id_is_taken_once_and_cannot_be_changed() {
     let app = App::with_client(json!({})).await;
     let taken = app.admin("POST", CLIENTS, Some(json!({ "client_id": "billing" }))).await;
     assert_eq!(taken.status, 409);
-    let renamed = app.admin("PATCH", "/admin/v1/clients/billing", Some(json!({ "client_id": "other" }))).await;
+    let renamed =
+        app.admin("PATCH", "/admin/v1/clients/billing", Some(json!({ "client_id": "other" }))).await;
     assert_eq!((renamed.status.as_u16(), renamed.json()["field"].as_str().unwrap()), (400, "client_id"));
     let secret = app.admin("PATCH", "/admin/v1/clients/billing", Some(json!({ "client_secret": "x" }))).await;
     assert_eq!((secret.status.as_u16(), secret.json()["field"].as_str().unwrap()), (400, "client_secret"));

@@ -32,7 +32,10 @@ async fn it_says_what_a_token_is_and_why_it_is_not_active() {
     let revoked = app.token("").await;
     app.post("/oauth2/revoke", &format!("token={revoked}")).await;
     let seen = inspect(&app, &revoked).await;
-    assert_eq!((seen["active"].as_bool(), seen["token"]["row"]["state"].as_str()), (Some(false), Some("REVOKED")));
+    assert_eq!(
+        (seen["active"].as_bool(), seen["token"]["row"]["state"].as_str()),
+        (Some(false), Some("REVOKED"))
+    );
 
     let forged = inspect(&app, "gta_forged").await;
     assert_eq!((forged["origin"].as_str(), forged["active"].as_bool()), (Some("not_ours"), Some(false)));
@@ -43,6 +46,9 @@ async fn a_body_without_a_token_names_the_field() {
     let app = App::new().await;
     for body in [json!({}), json!({ "token": 5 }), json!([])] {
         let answer = app.admin("POST", "/admin/v1/tokens/inspect", Some(body)).await;
-        assert_eq!((answer.status.as_u16(), answer.json()["field"].as_str().unwrap().to_owned()), (400, "token".into()));
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()["field"].as_str().unwrap().to_owned()),
+            (400, "token".into())
+        );
     }
 }

@@ -109,14 +109,8 @@ impl App {
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
         };
         settings.validate().unwrap();
-        let grants = Grants::new(
-            store.clone(),
-            persistence.clone(),
-            keys,
-            settings,
-            clock.clone(),
-            rng.clone(),
-        );
+        let grants =
+            Grants::new(store.clone(), persistence.clone(), keys, settings, clock.clone(), rng.clone());
         let grants = Arc::new(grants);
         let administrator = grants
             .administrator_recover(Some("admin".parse().unwrap()), Some(Secret::new(ADMIN_SECRET)))

@@ -11,7 +11,8 @@ use crate::app::{App, ISSUER, form};
 async fn an_active_token_is_described() {
     let app = App::with_client(json!({})).await;
     let token = app.token("&scope=read").await;
-    let answer = app.post("/oauth2/introspect", &format!("token={token}&token_type_hint=refresh_token")).await;
+    let answer =
+        app.post("/oauth2/introspect", &format!("token={token}&token_type_hint=refresh_token")).await;
     assert_eq!(answer.header("cache-control"), "no-store");
     let mut body = answer.json();
     assert!(body["jti"].take().is_string());
@@ -19,7 +20,7 @@ async fn an_active_token_is_described() {
         body,
         json!({
             "active": true, "scope": "read", "client_id": "billing", "token_type": "Bearer", "sub": "billing",
-            "iat": 1_700_000_000, "exp": 1_700_003_600, "aud": [ISSUER], "iss": ISSUER, "jti": null,
+            "iat": 1_700_000_000, "exp": 1_700_003_600, "aud": ISSUER, "iss": ISSUER, "jti": null,
         })
     );
 }
@@ -32,9 +33,13 @@ async fn who_may_see_a_token() {
     app.create_client("watcher", json!({ "grant_types": [], "scope": "grantry:introspect" })).await;
     app.create_client("stranger", json!({})).await;
     let token = app.token("&resource=https://api.example/&resource=https://named.example/").await;
-    for (client, sees) in
-        [("billing", true), ("api", true), ("https%3A//named.example/", true), ("watcher", true), ("stranger", false)]
-    {
+    for (client, sees) in [
+        ("billing", true),
+        ("api", true),
+        ("https%3A//named.example/", true),
+        ("watcher", true),
+        ("stranger", false),
+    ] {
         let answer = app.post_as(client, "/oauth2/introspect", &format!("token={token}")).await;
         assert_eq!(answer.json()["active"], sees, "{client}");
         if !sees {
@@ -65,7 +70,9 @@ async fn what_is_not_a_token_of_ours_is_inactive_without_asking_the_store() {
     let of_another_kind = opaque.replacen("gta_", "gtr_", 1);
     let longer = format!("{opaque}A");
     let shorter = opaque[..opaque.len() - 1].to_owned();
-    for forged in [of_another_kind, longer, shorter, "x".into(), "a.b.c".into(), "%00%0a".into(), "gta_".into()] {
+    for forged in
+        [of_another_kind, longer, shorter, "x".into(), "a.b.c".into(), "%00%0a".into(), "gta_".into()]
+    {
         assert_eq!(calls_of(forged.clone()).await, 1, "{forged}");
     }
     // Made by a deployment with the same master key but keys of its own.
@@ -106,8 +113,11 @@ async fn the_caller_must_authenticate_and_a_public_one_cannot() {
     let public = json!({ "client_secret": null, "token_endpoint_auth_method": "none", "grant_types": [] });
     app.create_client("phone", public).await;
     let token = app.token("").await;
-    for body in [format!("token={token}"), format!("token={token}&client_id=phone"), format!("token={token}&client_id=billing")]
-    {
+    for body in [
+        format!("token={token}"),
+        format!("token={token}&client_id=phone"),
+        format!("token={token}&client_id=billing"),
+    ] {
         let answer = app.send(form("/oauth2/introspect").body(body.clone().into()).unwrap()).await;
         assert_eq!(answer.error(), (401, "invalid_client".into()), "{body}");
     }

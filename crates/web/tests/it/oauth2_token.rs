@@ -110,7 +110,10 @@ async fn a_resource_outside_the_clients_list_is_refused() {
 async fn malformed_requests_get_the_error_of_the_rfc() {
     let app = App::with_client(json!({})).await;
     let long = format!("{GRANT}&scope={}", "x".repeat(4000));
-    let values = format!("{GRANT}&scope={}", vec!["v"; 200].iter().enumerate().map(|(n, v)| format!("{v}{n}")).collect::<Vec<_>>().join("+"));
+    let values = format!(
+        "{GRANT}&scope={}",
+        vec!["v"; 200].iter().enumerate().map(|(n, v)| format!("{v}{n}")).collect::<Vec<_>>().join("+")
+    );
     let table = [
         ("", 400, "invalid_request"),
         ("scope=read", 400, "invalid_request"),
@@ -187,7 +190,10 @@ async fn a_client_authenticates_in_the_registered_way_only() {
     assert_eq!(post(Some(basic("billing", SECRET)), format!("{GRANT}&client_id=billing")).await.status, 200);
     // The other way, with the right secret.
     assert_eq!(post(None, in_body("billing")).await.error(), (401, "invalid_client".into()));
-    assert_eq!(post(Some(basic("poster", SECRET)), GRANT.into()).await.error(), (401, "invalid_client".into()));
+    assert_eq!(
+        post(Some(basic("poster", SECRET)), GRANT.into()).await.error(),
+        (401, "invalid_client".into())
+    );
     // Two ways at once, and two different clients.
     let twice = post(Some(basic("billing", SECRET)), in_body("billing")).await;
     assert_eq!(twice.error(), (400, "invalid_request".into()));
@@ -197,7 +203,10 @@ async fn a_client_authenticates_in_the_registered_way_only() {
     let none = post(None, GRANT.into()).await;
     assert_eq!(none.error(), (401, "invalid_client".into()));
     assert_eq!(none.header("www-authenticate"), "Basic realm=\"grantry\"");
-    assert_eq!(post(None, format!("{GRANT}&client_id=billing")).await.error(), (401, "invalid_client".into()));
+    assert_eq!(
+        post(None, format!("{GRANT}&client_id=billing")).await.error(),
+        (401, "invalid_client".into())
+    );
     // Headers that cannot be read.
     for header in ["Basic", "Basic !!!", "Basic YWJj", "Bearer abc", "Basic YmlsbGluZzo="] {
         let answer = post(Some(header.into()), GRANT.into()).await;
@@ -208,7 +217,9 @@ async fn a_client_authenticates_in_the_registered_way_only() {
 #[tokio::test]
 async fn control_characters_in_credentials_are_refused() {
     let app = App::with_client(json!({})).await;
-    for (id, secret) in [("billing%00", "x"), ("billing", "a%00b"), ("bill%0aing", "x"), ("billing", "a%0ab"), ("", "x")] {
+    for (id, secret) in
+        [("billing%00", "x"), ("billing", "a%00b"), ("bill%0aing", "x"), ("billing", "a%0ab"), ("", "x")]
+    {
         let request = form("/oauth2/token").header("authorization", basic(id, secret));
         let answer = app.send(request.body(GRANT.into()).unwrap()).await;
         assert_eq!(answer.error(), (401, "invalid_client".into()), "{id} {secret}");

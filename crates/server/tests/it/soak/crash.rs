@@ -40,7 +40,10 @@ pub async fn run(rounds: u32) {
         let ledger = Ledger::of(&home.database());
         assert!(ledger.wrong == 0 && ledger.sound, "{ledger:?}");
         assert_eq!(ledger.tokens, ledger.slots, "a slot has more than one token: {ledger:?}");
-        eprintln!("crash: round {} of {rounds}: {known} tokens answered, {cut_off} requests cut off", round + 1);
+        eprintln!(
+            "crash: round {} of {rounds}: {known} tokens answered, {cut_off} requests cut off",
+            round + 1
+        );
     }
     assert!(cut_off > 0, "no request was under way at a kill: this proves nothing");
 }
@@ -50,7 +53,9 @@ async fn load_and_kill(round: u32, server: &mut TestServer, registered: &Credent
     let workers: Vec<_> = (0..WORKERS)
         .map(|worker| {
             let (seen, registered, url) = (Arc::clone(&seen), registered.clone(), server.url.clone());
-            tokio::spawn(async move { work(&client(), &url, &registered, &format!("{round}/{worker}"), &seen).await })
+            tokio::spawn(async move {
+                work(&client(), &url, &registered, &format!("{round}/{worker}"), &seen).await;
+            })
         })
         .collect();
     wait::until("enough tokens are answered and requests are under way", async || {
@@ -58,8 +63,8 @@ async fn load_and_kill(round: u32, server: &mut TestServer, registered: &Credent
         (enough && seen.under_way.load(Ordering::SeqCst) > 0).then_some(())
     })
     .await;
-    server.process.kill();
     seen.over.store(true, Ordering::SeqCst);
+    server.process.kill();
     join_all(workers).await.into_iter().for_each(|worker| worker.unwrap());
     seen
 }
@@ -69,7 +74,10 @@ async fn work(http: &Client, url: &str, registered: &Credentials, name: &str, se
     for n in 0.. {
         let slot = format!("https://api.example/{name}/{}", n - u32::from(n % REUSE_EVERY == 1));
         let form = [("grant_type", "client_credentials"), ("resource", slot.as_str())];
-        let request = http.post(format!("{url}/oauth2/token")).basic_auth(&registered.0, Some(&registered.1)).form(&form);
+        let request = http
+            .post(format!("{url}/oauth2/token"))
+            .basic_auth(&registered.0, Some(&registered.1))
+            .form(&form);
         seen.under_way.fetch_add(1, Ordering::SeqCst);
         let Ok(answer) = request.send().await else { break };
         let status = answer.status();
@@ -86,8 +94,15 @@ async fn work(http: &Client, url: &str, registered: &Credentials, name: &str, se
 async fn check_all_are_known(server: &TestServer, registered: &Credentials, answered: &[(String, String)]) {
     for some in answered.chunks(32) {
         let checks = some.iter().map(async |(slot, token)| {
-            assert!(server.is_active(registered, token).await, "a token that was answered is not known: {slot}");
-            assert_eq!(&server.token(registered, &[("resource", slot)]).await, token, "{slot} has another token");
+            assert!(
+                server.is_active(registered, token).await,
+                "a token that was answered is not known: {slot}"
+            );
+            assert_eq!(
+                &server.token(registered, &[("resource", slot)]).await,
+                token,
+                "{slot} has another token"
+            );
         });
         join_all(checks).await;
     }
