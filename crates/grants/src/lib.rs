@@ -9,6 +9,7 @@ mod error;
 mod inspect;
 mod introspect;
 mod keys;
+mod revocations;
 mod revoke;
 mod settings;
 mod tokens;
@@ -28,6 +29,7 @@ pub use error::GrantError;
 pub use inspect::{Inspection, Origin};
 pub use introspect::{ActiveToken, Introspection};
 pub use keys::{KeyRing, KeyRingError, MasterKey};
+pub use revocations::{RevocationOutcome, RevocationTarget};
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
 /// Everything that the flows need; shared by all requests.

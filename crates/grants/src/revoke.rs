@@ -20,7 +20,7 @@ impl Grants {
             return Err(OAuthError::unauthorized_client("the token was issued to another client").into());
         }
         // 4.
-        self.persistence.revoke(stored.token.id).await?;
+        self.persistence.revoke(stored.token.id, None).await?;
         Ok(())
     }
 }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{Clock, TokenId};
-use grantry_store::{Issue, NodeId, RevokeOutcome, Store, StoreError, StoredToken, TokenWrite, WriteOutcome};
+use grantry_store::{
+    AuditEntry, Issue, NodeId, RevokeOutcome, Store, StoreError, StoredToken, TokenWrite, WriteOutcome,
+};
 use tokio::task::JoinHandle;
 
 use crate::group_commit::GroupCommit;
@@ -68,9 +70,13 @@ impl Persistence {
         recovery::sync::issue(&self.commits, self.clock.as_ref(), self.settings.retry_count, issue).await
     }
 
-    /// Ends one token; committed when this returns.
-    pub async fn revoke(&self, id: TokenId) -> Result<RevokeOutcome, PersistenceError> {
-        match self.commits.submit(TokenWrite::Revoke { id }).await? {
+    /// Ends one token; committed when this returns. An administrator's deed comes with its audit row.
+    pub async fn revoke(
+        &self,
+        id: TokenId,
+        audit: Option<AuditEntry>,
+    ) -> Result<RevokeOutcome, PersistenceError> {
+        match self.commits.submit(TokenWrite::Revoke { id, audit: audit.map(Arc::new) }).await? {
             WriteOutcome::Revoked(outcome) => Ok(outcome),
             other => Err(unexpected(&other).into()),
         }

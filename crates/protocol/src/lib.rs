@@ -23,8 +23,8 @@ pub use client::{
     InvalidMetadata, MetadataRules, PersistenceMode, SlotBinding,
 };
 pub use error::{ErrorCode, OAuthError};
-pub use ids::{ClientId, GrantId, InvalidId, RequestId, Subject, SubjectKind, TokenId, TokenIds};
-pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Seen};
+pub use ids::{ClientId, GrantId, InvalidId, RequestId, RequestIds, Subject, SubjectKind, TokenId, TokenIds};
+pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Rule, Seen};
 pub use nearest::nearest;
 pub use params::{MAX_PARAMS, Params};
 pub use request::{IntrospectionRequest, RevocationRequest, TokenRequest};

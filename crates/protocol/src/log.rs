@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Timestamp;
+use crate::{ClientId, Subject, Timestamp};
 
 /// Raised by whatever makes the log not continue what nodes have seen: a restore, a promotion that lost entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +68,34 @@ impl LogKind {
 
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL_KINDS.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// An entry that ends everything of what it names which has seen less than the entry's own position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    Client(ClientId),
+    /// Users and clients of that name alike.
+    Subject(Subject),
+    All,
+}
+
+impl Rule {
+    pub const fn kind(&self) -> LogKind {
+        match self {
+            Self::Client(_) => LogKind::Client,
+            Self::Subject(_) => LogKind::Subject,
+            Self::All => LogKind::All,
+        }
+    }
+
+    /// What it names, as an entry has it.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Client(id) => id.as_str().as_bytes(),
+            Self::Subject(subject) => subject.as_str().as_bytes(),
+            Self::All => &[],
+        }
     }
 }
 

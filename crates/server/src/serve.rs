@@ -111,7 +111,7 @@ fn web_state(
         },
         trusted_proxies: loaded.config.server.trusted_proxies.clone(),
     };
-    WebState::new(grants, readiness, settings, render_metrics, rng())
+    WebState::new(grants, readiness, settings, render_metrics, rng().as_ref())
 }
 
 fn start_listeners(

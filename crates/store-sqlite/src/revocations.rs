@@ -1,9 +1,10 @@
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, Position, Timestamp};
-use grantry_store::{Result, Revocations};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, Position, Seen, Timestamp};
+use grantry_store::{Result, Revocations, RuleAppend};
 use rusqlite::{Connection, Row, params};
 
 use crate::SqliteStore;
+use crate::audit::audit_insert;
 use crate::columns::{saturating, timestamp};
 use crate::errors::unreadable;
 use crate::writer::WriteTx;
@@ -19,6 +20,16 @@ impl Revocations for SqliteStore {
             .run(move |snapshot| entries_select(snapshot, saturating(after.0), saturating(limit)))
             .await
     }
+
+    async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
+        self.writer.run(move |tx| self::append(tx, &append)).await
+    }
+}
+
+fn append(tx: &mut WriteTx<'_>, append: &RuleAppend) -> rusqlite::Result<Seen> {
+    audit_insert(tx, &append.audit)?;
+    let position = tx.announce(append.rule.kind(), append.rule.key(), append.keep_until)?;
+    Ok(Seen { epoch: log_head_select(tx)?.epoch, position })
 }
 
 /// Where the log ends within a transaction: read with the first entry, written back last.

@@ -1,12 +1,13 @@
 use async_trait::async_trait;
 use grantry_protocol::{AccessToken, Ending, Epoch, LogKind, Position, Seen, SlotKey, TokenId};
 use grantry_store::{
-    Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenWrite, Tokens,
-    WriteOutcome, decide_issue, decide_revoke,
+    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenWrite,
+    Tokens, WriteOutcome, decide_issue, decide_revoke,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
+use crate::audit::audit_insert;
 use crate::columns::{Coded, checked, from_json, timestamp, to_json};
 use crate::nodes::node_upsert;
 use crate::rules::{last_rule_select, rule_exists};
@@ -38,7 +39,7 @@ impl Tokens for SqliteStore {
 fn apply(tx: &mut WriteTx<'_>, write: TokenWrite) -> rusqlite::Result<WriteOutcome> {
     match write {
         TokenWrite::Issue(issue) => self::issue(tx, &issue),
-        TokenWrite::Revoke { id } => revoke(tx, id).map(WriteOutcome::Revoked),
+        TokenWrite::Revoke { id, audit } => revoke(tx, id, audit.as_deref()).map(WriteOutcome::Revoked),
         TokenWrite::Heartbeat { node } => {
             node_upsert(tx, node, tx.now)?;
             Ok(WriteOutcome::HeartbeatRecorded)
@@ -68,10 +69,11 @@ fn issue(tx: &mut WriteTx<'_>, issue: &Issue) -> rusqlite::Result<WriteOutcome> 
     Ok(WriteOutcome::Issued)
 }
 
-fn revoke(tx: &mut WriteTx<'_>, id: TokenId) -> rusqlite::Result<RevokeOutcome> {
+fn revoke(tx: &mut WriteTx<'_>, id: TokenId, audit: Option<&AuditEntry>) -> rusqlite::Result<RevokeOutcome> {
     let stored = token_find(tx, id)?;
     match (decide_revoke(stored.as_ref(), tx.now), stored) {
         (RevokeDecision::End(ending), Some(stored)) => {
+            audit.map_or(Ok(()), |audit| audit_insert(tx, audit))?;
             end(tx, &stored.token, ending).map(RevokeOutcome::Revoked)
         }
         (RevokeDecision::AlreadyOver, _) => Ok(RevokeOutcome::AlreadyOver),

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{Client, ClientId, LogEntry, LogHead, Position, SlotKey, TokenId};
+use grantry_protocol::{Client, ClientId, LogEntry, LogHead, Position, Seen, SlotKey, TokenId};
 
 use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, KeyRecord,
-    Keys, Node, Nodes, Observed, Result, Retention, Revocations, Store, StoreError, StoredToken, Swept,
-    TokenWrite, Tokens, WriteOutcome,
+    Keys, Node, Nodes, Observed, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredToken,
+    Swept, TokenWrite, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -158,6 +158,11 @@ impl Revocations for FaultyStore {
 
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
         self.read(self.inner.revocation_list(after, limit)).await
+    }
+
+    async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
+        self.count();
+        self.inner.revocation_append(append).await
     }
 }
 

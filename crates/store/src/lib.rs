@@ -30,7 +30,7 @@ pub use keys::{KeyPurpose, KeyRecord, Keys};
 pub use memory::MemoryStore;
 pub use nodes::{Node, NodeId, Nodes};
 pub use retention::{Retention, Swept};
-pub use revocations::Revocations;
+pub use revocations::{Revocations, RuleAppend};
 pub use tokens::{StoredToken, Tokens};
 pub use writes::{Issue, RevokeOutcome, TokenWrite, WriteOutcome};
 

@@ -12,8 +12,8 @@ use grantry_protocol::{
 use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Holder, Issue,
     IssueDecision, KeyRecord, Keys, Node, NodeId, Nodes, Observed, Result, Retention, Revocations,
-    RevokeDecision, RevokeOutcome, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome, decide_issue,
-    decide_revoke,
+    RevokeDecision, RevokeOutcome, RuleAppend, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome,
+    decide_issue, decide_revoke,
 };
 
 /// A token made within the millisecond in which an entry was logged may be the older of the two.
@@ -102,7 +102,13 @@ impl State {
     fn apply(&mut self, write: TokenWrite, now: Timestamp) -> WriteOutcome {
         match write {
             TokenWrite::Issue(issue) => self.issue(&issue, now),
-            TokenWrite::Revoke { id } => WriteOutcome::Revoked(self.revoke(id, now)),
+            TokenWrite::Revoke { id, audit } => {
+                let outcome = self.revoke(id, now);
+                if let (RevokeOutcome::Revoked(_), Some(audit)) = (outcome, audit) {
+                    self.record(AuditEntry::clone(&audit));
+                }
+                WriteOutcome::Revoked(outcome)
+            }
             TokenWrite::Heartbeat { node } => {
                 self.nodes.insert(node, now);
                 WriteOutcome::HeartbeatRecorded
@@ -278,6 +284,14 @@ impl Revocations for MemoryStore {
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
         let state = self.state();
         Ok(state.log.range(after.next()..).take(limit).map(|(_, logged)| logged.entry.clone()).collect())
+    }
+
+    async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.announce(append.rule.kind(), append.rule.key().to_vec(), append.keep_until, now);
+        state.record(append.audit);
+        Ok(state.head.0.seen())
     }
 }
 

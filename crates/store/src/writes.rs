@@ -3,16 +3,18 @@ use std::time::Duration;
 
 use grantry_protocol::{AccessToken, ActiveTokenPolicy, Position, TokenId};
 
-use crate::{NodeId, StoredToken};
+use crate::{AuditEntry, NodeId, StoredToken};
 
 /// A change of tokens as data: made by a flow, grouped and retried by the persister, decided by the store. Cheap to
 /// clone, since a batch is kept for the case that it has to be halved.
 #[derive(Debug, Clone)]
 pub enum TokenWrite {
     Issue(Arc<Issue>),
-    /// Ends one token and announces it in the revocation log.
+    /// Ends one token and announces it in the revocation log. The audit row, for an administrator's deed, is written
+    /// if the token was ended by it.
     Revoke {
         id: TokenId,
+        audit: Option<Arc<AuditEntry>>,
     },
     /// Renews the node's own row.
     Heartbeat {

@@ -8,7 +8,6 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use grantry_protocol::RequestId;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
@@ -19,7 +18,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub async fn guard(State(state): State<Arc<WebState>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = RequestId::random(state.rng.as_ref());
+    let id = state.request_ids.next();
     request.extensions_mut().insert(id);
     let endpoint = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", %id, method = %request.method());

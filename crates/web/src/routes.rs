@@ -34,6 +34,7 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
                 .delete(admin::clients::delete),
         )
         .route("/admin/v1/clients/{client_id}/secret", post(admin::clients::rotate_secret))
+        .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
         .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect))
         .method_not_allowed_fallback(respond::method_not_allowed)
         .fallback(respond::not_found)

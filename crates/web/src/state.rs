@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grantry_grants::Grants;
 use grantry_persistence::ReadinessProbe;
-use grantry_protocol::Rng;
+use grantry_protocol::{RequestIds, Rng};
 use ipnet::IpNet;
 
 use crate::attempts::Attempts;
@@ -43,7 +43,7 @@ pub struct WebState {
     pub(crate) readiness: ReadinessProbe,
     pub(crate) settings: WebSettings,
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) request_ids: RequestIds,
     pub(crate) attempts: Attempts,
     pub(crate) metrics: HttpMetrics,
     pub(crate) running: AtomicUsize,
@@ -58,7 +58,7 @@ impl WebState {
         readiness: ReadinessProbe,
         settings: WebSettings,
         render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
-        rng: Arc<dyn Rng>,
+        rng: &dyn Rng,
     ) -> Arc<Self> {
         let attempts = Attempts::new(&settings.limits);
         let metadata = metadata::render(&grants.settings().issuer);
@@ -68,7 +68,7 @@ impl WebState {
             readiness,
             settings,
             render_metrics,
-            rng,
+            request_ids: RequestIds::new(rng),
             attempts,
             metrics: HttpMetrics::new(),
             running: AtomicUsize::new(0),

@@ -118,8 +118,8 @@ async fn a_revoked_token_frees_its_slot() {
     let world = World::start();
     let old = world.issue("read", Reuse);
     world.persistence.issue(old.clone()).await.unwrap();
-    assert_eq!(world.persistence.revoke(old.token.id).await, Ok(RevokeOutcome::Revoked(Position(1))));
-    assert_eq!(world.persistence.revoke(old.token.id).await, Ok(RevokeOutcome::AlreadyOver));
+    assert_eq!(world.persistence.revoke(old.token.id, None).await, Ok(RevokeOutcome::Revoked(Position(1))));
+    assert_eq!(world.persistence.revoke(old.token.id, None).await, Ok(RevokeOutcome::AlreadyOver));
     assert_eq!(world.persistence.issue(world.issue("read", Reuse)).await, Ok(Persisted::Issued));
 }
 

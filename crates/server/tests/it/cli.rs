@@ -184,7 +184,7 @@ async fn a_token_for_a_script_is_printed_alone() {
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["token_type"], "Bearer");
     let introspected = server.introspect(&home.first_client(), json["access_token"].as_str().unwrap()).await;
-    assert_eq!(introspected["aud"], serde_json::json!(["https://a.example/"]));
+    assert_eq!(introspected["aud"], "https://a.example/");
 
     let refused = text(&home.run(&[&["token", "get", "--scope", "more"][..], &url].concat()));
     assert!(refused.contains("the client admin (from grantry-data/first-client)"), "{refused}");

@@ -11,12 +11,12 @@ pub async fn outcomes_come_in_the_order_of_the_writes(harness: Harness) {
     let (first, second) = (harness.token("a"), harness.token("b"));
     let batch = vec![
         issue(&first),
-        TokenWrite::Revoke { id: second.id },
+        TokenWrite::Revoke { id: second.id, audit: None },
         issue(&second),
         TokenWrite::Heartbeat { node: NodeId([7; 16]) },
-        TokenWrite::Revoke { id: second.id },
-        TokenWrite::Revoke { id: second.id },
-        TokenWrite::Revoke { id: first.id },
+        TokenWrite::Revoke { id: second.id, audit: None },
+        TokenWrite::Revoke { id: second.id, audit: None },
+        TokenWrite::Revoke { id: first.id, audit: None },
     ];
     let expected = vec![
         WriteOutcome::Issued,
@@ -43,8 +43,11 @@ pub async fn of_two_issues_for_one_slot_in_one_batch_the_first_gets_it(harness: 
 pub async fn a_slot_that_a_batch_frees_can_be_taken_in_the_same_batch(harness: Harness) {
     let first = harness.issued("billing").await;
     let second = harness.token("billing");
-    let outcomes =
-        harness.store.token_write(vec![TokenWrite::Revoke { id: first.id }, issue(&second)]).await.unwrap();
+    let outcomes = harness
+        .store
+        .token_write(vec![TokenWrite::Revoke { id: first.id, audit: None }, issue(&second)])
+        .await
+        .unwrap();
     assert_eq!(outcomes, [WriteOutcome::Revoked(RevokeOutcome::Revoked(Position(1))), WriteOutcome::Issued]);
     assert_eq!(harness.holder(&second).await, Some(second.id));
 }

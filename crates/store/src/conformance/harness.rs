@@ -106,7 +106,7 @@ impl Harness {
     }
 
     pub async fn revoke(&self, id: TokenId) -> RevokeOutcome {
-        match self.write(TokenWrite::Revoke { id }).await {
+        match self.write(TokenWrite::Revoke { id, audit: None }).await {
             WriteOutcome::Revoked(outcome) => outcome,
             other => panic!("a revocation was answered with {other:?}"),
         }

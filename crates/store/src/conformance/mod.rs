@@ -104,6 +104,7 @@ macro_rules! conformance_suite {
                 a_later_rule_ends_what_has_seen_only_the_earlier_one,
                 what_a_rule_has_ended_cannot_be_revoked_again,
                 rules_of_other_kinds_go_by_their_own_keys,
+                a_rule_of_an_administrator_is_appended_with_its_audit_row,
             }
             audit {
                 a_deed_and_its_entry_are_written_together,

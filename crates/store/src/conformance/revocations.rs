@@ -15,7 +15,10 @@ pub async fn positions_have_no_gaps_and_the_chain_recomputes_to_the_head(harness
     let (first, second) = (harness.issued("a").await, harness.issued("b").await);
     harness
         .store
-        .token_write(vec![TokenWrite::Revoke { id: first.id }, TokenWrite::Revoke { id: second.id }])
+        .token_write(vec![
+            TokenWrite::Revoke { id: first.id, audit: None },
+            TokenWrite::Revoke { id: second.id, audit: None },
+        ])
         .await
         .unwrap();
     harness.revoke(first.id).await;

@@ -1,7 +1,7 @@
-use grantry_protocol::{ActiveTokenPolicy, LogHead, LogKind, Position, TokenState};
+use grantry_protocol::{ActiveTokenPolicy, LogHead, LogKind, Position, Rule, TokenState};
 
 use super::harness::{Harness, LIFETIME, issue_under};
-use crate::{ClientOutcome, RevokeOutcome, WriteOutcome};
+use crate::{ClientOutcome, RevokeOutcome, RuleAppend, WriteOutcome};
 
 pub async fn deleting_a_client_ends_its_tokens_and_no_others(harness: Harness) {
     harness.insert(&harness.client("billing")).await;
@@ -94,4 +94,21 @@ pub async fn rules_of_other_kinds_go_by_their_own_keys(harness: Harness) {
     assert_eq!(harness.state(spoken_for.id).await, TokenState::Active);
     harness.update(&mut client, LogKind::Subject).await;
     assert_eq!(harness.state(spoken_for.id).await, TokenState::Revoked);
+}
+
+pub async fn a_rule_of_an_administrator_is_appended_with_its_audit_row(harness: Harness) {
+    let (own, other) = (harness.issued("billing").await, harness.issued("shipping").await);
+    let append = |rule| RuleAppend {
+        rule,
+        keep_until: harness.now() + LIFETIME,
+        audit: harness.entry("revocation.create", "billing"),
+    };
+    let seen =
+        harness.store.revocation_append(append(Rule::Subject("billing".parse().unwrap()))).await.unwrap();
+    assert_eq!(seen, harness.head().await.seen());
+    assert_eq!(harness.state(own.id).await, TokenState::Revoked);
+    assert_eq!(harness.state(other.id).await, TokenState::Active);
+    harness.store.revocation_append(append(Rule::All)).await.unwrap();
+    assert_eq!(harness.state(other.id).await, TokenState::Revoked);
+    assert_eq!(harness.store.audit_list(0, 10).await.unwrap().len(), 2);
 }

@@ -149,7 +149,7 @@ async fn update(
 
 /// An id that cannot be one is not found, like any other that is not there.
 fn existing_id(text: &str) -> Result<ClientId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
+    text.parse().map_err(|_| Problem::not_found("there is no client with this id"))
 }
 
 fn read_cursor(cursor: &str) -> Result<ClientId, Problem> {

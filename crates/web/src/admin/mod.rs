@@ -2,6 +2,7 @@
 
 pub mod clients;
 mod problem;
+pub mod revocations;
 pub mod tokens;
 
 use axum::body::Body;

@@ -37,8 +37,8 @@ impl Problem {
         Self { field: Some(field.into()), ..Self::bad_request(problem) }
     }
 
-    pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "there is no client with this id")
+    pub fn not_found(detail: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
     }
 
     /// RFC 6750 §3.1: no error code when there was no token.
@@ -96,7 +96,7 @@ impl From<InvalidMetadata> for Problem {
 impl From<ClientAdminError> for Problem {
     fn from(error: ClientAdminError) -> Self {
         match error {
-            ClientAdminError::NotFound => Self::not_found(),
+            ClientAdminError::NotFound => Self::not_found("there is no client with this id"),
             ClientAdminError::AlreadyExists
             | ClientAdminError::LastAdministrator
             | ClientAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),

@@ -130,7 +130,8 @@ impl App {
         };
         adjust(&mut web);
         let readiness = ReadinessProbe::default();
-        let state = WebState::new(grants.clone(), readiness.clone(), web, Arc::new(String::new), rng);
+        let state =
+            WebState::new(grants.clone(), readiness.clone(), web, Arc::new(String::new), rng.as_ref());
         Self {
             store,
             clock,

@@ -1,0 +1,112 @@
+//! `/admin/v1/revocations`: ending tokens, and the log of everything that was ended.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use grantry_grants::{RevocationOutcome, RevocationTarget};
+use grantry_protocol::{LogEntry, LogKind, Position, TokenId};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::problem::Problem;
+use super::{authorize, read_json};
+use crate::WebState;
+use crate::respond::json_no_store;
+
+const DEFAULT_PAGE: usize = 100;
+const LARGEST_PAGE: usize = 1000;
+const FIELDS: &str = "exactly one of token, token_id, client_id, subject or \"all\": true";
+
+/// `POST /admin/v1/revocations`. 201 with the position in the log once it is committed, 200 for a token that was over.
+pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let actor = authorize(&state, &head.headers, &head.extensions).await?;
+    let target = read_target(&state, &read_json(&state, &head.headers, body).await?)?;
+    match state.grants.revocation_create(target, &actor).await? {
+        RevocationOutcome::Revoked(position) => {
+            Ok(json_no_store(StatusCode::CREATED, &json!({ "position": position })))
+        }
+        RevocationOutcome::AlreadyOver => Ok(json_no_store(StatusCode::OK, &json!({ "already_over": true }))),
+        RevocationOutcome::Unknown => Err(Problem::not_found("there is no such token")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// `GET /admin/v1/revocations?after=&limit=`: the entries after a position, and where the log ends.
+pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    authorize(&state, &head.headers, &head.extensions).await?;
+    let Query(page) = Query::<Page>::try_from_uri(&head.uri)
+        .map_err(|_| Problem::bad_request("the query may have after, a position, and limit, a number"))?;
+    let limit = page.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Problem::invalid_field("limit", format!("must be from 1 to {LARGEST_PAGE}")));
+    }
+    let (head, entries) = state.grants.revocation_list(Position(page.after.unwrap_or(0)), limit).await?;
+    let entries: Vec<Value> = entries.iter().map(entry_json).collect();
+    let body = json!({ "epoch": head.epoch, "position": head.position, "entries": entries });
+    Ok(json_no_store(StatusCode::OK, &body))
+}
+
+fn read_target(state: &WebState, body: &Value) -> Result<RevocationTarget, Problem> {
+    let fields = body.as_object().filter(|fields| fields.len() == 1);
+    let only = fields.and_then(|fields: &Map<String, Value>| fields.iter().next());
+    let (name, value) = only.ok_or_else(|| Problem::bad_request(format!("the body must have {FIELDS}")))?;
+    if name == "all" {
+        let all = value.as_bool().filter(|all| *all).map(|_| RevocationTarget::All);
+        return all.ok_or_else(|| Problem::invalid_field("all", "must be true"));
+    }
+    let field = ["token", "token_id", "client_id", "subject"].into_iter().find(|field| field == name);
+    let field = field.ok_or_else(|| Problem::bad_request(format!("the body must have {FIELDS}")))?;
+    let text = value.as_str().ok_or_else(|| Problem::invalid_field(field, "must be a string"))?;
+    let invalid = |error: grantry_protocol::InvalidId| Problem::invalid_field(field, error.to_string());
+    match field {
+        "token" => state
+            .grants
+            .token_id(text)
+            .map(RevocationTarget::Token)
+            .ok_or_else(|| Problem::invalid_field(field, "was not made with the keys of this deployment")),
+        "token_id" => text
+            .parse::<TokenId>()
+            .map(RevocationTarget::Token)
+            .map_err(|_| Problem::invalid_field(field, "must be a UUID, the jti of the token")),
+        "client_id" => text.parse().map(RevocationTarget::Client).map_err(invalid),
+        _ => text.parse().map(RevocationTarget::Subject).map_err(invalid),
+    }
+}
+
+fn entry_json(entry: &LogEntry) -> Value {
+    json!({
+        "position": entry.position,
+        "kind": entry.kind,
+        "key": readable_key(entry),
+        "keep_until": entry.keep_until.as_secs(),
+    })
+}
+
+/// A token by its id, a client and a subject by their names, a slot by its hash.
+fn readable_key(entry: &LogEntry) -> String {
+    let as_hex = || {
+        entry.key.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    };
+    match entry.kind {
+        LogKind::Token => {
+            let id = entry.key.as_slice().try_into().map(TokenId::from_bytes);
+            id.map_or_else(|_| as_hex(), |id| id.to_string())
+        }
+        LogKind::Slot => as_hex(),
+        _ => String::from_utf8_lossy(&entry.key).into_owned(),
+    }
+}
