@@ -30,6 +30,12 @@ pub struct ClientWithSecret {
     pub secret: Option<Secret>,
 }
 
+impl ClientWithSecret {
+    pub fn to_json(&self) -> Value {
+        self.client.to_json(self.secret.as_ref())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAdminError {
     #[error("there is no client with this id")]
@@ -77,7 +83,7 @@ impl Grants {
             updated_at: now,
             version: 1,
         };
-        let audit = audit_entry(now, actor, "client.create", &client.id, metadata_json(&client.metadata));
+        let audit = audit_entry(now, actor, "client.create", &client.id, client.metadata.to_fields().into());
         match self.store.client_insert(client.clone(), audit).await? {
             ClientOutcome::AlreadyExists => Err(ClientAdminError::AlreadyExists),
             outcome => done(outcome).map(|()| ClientWithSecret { client, secret }),
@@ -301,14 +307,9 @@ fn audit_entry(
     }
 }
 
-fn metadata_json(metadata: &ClientMetadata) -> Value {
-    serde_json::to_value(metadata).unwrap_or(Value::Null)
-}
-
 /// Each changed field with its old and its new value.
 fn changed_fields(old: &ClientMetadata, new: &ClientMetadata) -> Value {
-    let (old, new) = (metadata_json(old), metadata_json(new));
-    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Value::Null };
+    let (old, new) = (old.to_fields(), new.to_fields());
     let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
     names
         .filter(|name| old.get(*name) != new.get(*name))

@@ -4,6 +4,7 @@
 
 mod audience;
 mod client;
+mod client_document;
 mod error;
 mod ids;
 mod log;

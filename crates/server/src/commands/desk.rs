@@ -1,8 +1,8 @@
 //! Where clients and tokens are administered: at the running server, or at the store itself. Both take and give the
 //! JSON of the admin API.
 
-use grantry_grants::{Actor, ClientAdminError, ClientWithSecret, Grants, NewClient};
-use grantry_protocol::{AuthMethod, Client, ClientId, ClientMetadata, InvalidMetadata, scopes};
+use grantry_grants::{Actor, ClientAdminError, Grants, NewClient};
+use grantry_protocol::{Client, ClientId, ClientMetadata, scopes};
 use serde_json::{Map, Value};
 
 use crate::addresses::Endpoint;
@@ -46,7 +46,7 @@ impl Desk {
                 loop {
                     let page = grants.client_list(clients.last().map(|client| &client.id), PAGE).await?;
                     if page.is_empty() {
-                        return Ok(clients.iter().map(client_json).collect());
+                        return Ok(clients.iter().map(|client| client.to_json(None)).collect());
                     }
                     clients.extend(page);
                 }
@@ -57,7 +57,7 @@ impl Desk {
     pub async fn client_get(&self, id: &ClientId) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.client_get(id).await,
-            Self::Offline(grants) => Ok(client_json(&grants.client_get(id).await?)),
+            Self::Offline(grants) => Ok(grants.client_get(id).await?.to_json(None)),
         }
     }
 
@@ -69,10 +69,10 @@ impl Desk {
         match self {
             Self::Online(api) => api.client_create(id.as_ref(), fields).await,
             Self::Offline(grants) => {
-                let metadata = metadata_of(fields).map_err(ClientAdminError::from)?;
+                let metadata = ClientMetadata::from_fields(fields).map_err(ClientAdminError::from)?;
                 let created =
                     grants.client_create(NewClient { id, secret: None, metadata }, &Actor::host()).await?;
-                Ok(with_secret_json(&created))
+                Ok(created.to_json())
             }
         }
     }
@@ -82,8 +82,8 @@ impl Desk {
         match self {
             Self::Online(api) => api.client_update(id, patch).await,
             Self::Offline(grants) => {
-                let change = |current: &ClientMetadata| metadata_of(merged(current, &patch));
-                Ok(with_secret_json(&grants.client_update(id, &Actor::host(), change).await?))
+                let change = |current: &ClientMetadata| ClientMetadata::from_fields(current.patched(&patch));
+                Ok(grants.client_update(id, &Actor::host(), change).await?.to_json())
             }
         }
     }
@@ -91,9 +91,7 @@ impl Desk {
     pub async fn client_rotate_secret(&self, id: &ClientId) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.client_rotate_secret(id).await,
-            Self::Offline(grants) => {
-                Ok(with_secret_json(&grants.client_rotate_secret(id, &Actor::host()).await?))
-            }
+            Self::Offline(grants) => Ok(grants.client_rotate_secret(id, &Actor::host()).await?.to_json()),
         }
     }
 
@@ -112,46 +110,4 @@ impl Desk {
             }
         }
     }
-}
-
-fn metadata_of(fields: Map<String, Value>) -> Result<ClientMetadata, InvalidMetadata> {
-    serde_path_to_error::deserialize(Value::Object(fields))
-        .map_err(|error| InvalidMetadata { field: "metadata", problem: error.to_string() })
-}
-
-fn merged(current: &ClientMetadata, patch: &Map<String, Value>) -> Map<String, Value> {
-    let mut fields = metadata_fields(current);
-    for (name, value) in patch {
-        match value {
-            Value::Null => drop(fields.remove(name)),
-            value => drop(fields.insert(name.clone(), value.clone())),
-        }
-    }
-    fields
-}
-
-fn metadata_fields(metadata: &ClientMetadata) -> Map<String, Value> {
-    match serde_json::to_value(metadata) {
-        Ok(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    }
-}
-
-fn client_json(client: &Client) -> Value {
-    let mut fields = metadata_fields(&client.metadata);
-    fields.insert("client_id".to_owned(), client.id.as_str().into());
-    fields.insert("client_id_issued_at".to_owned(), client.created_at.as_secs().into());
-    fields.insert("updated_at".to_owned(), client.updated_at.as_secs().into());
-    Value::Object(fields)
-}
-
-fn with_secret_json(client: &ClientWithSecret) -> Value {
-    let mut json = client_json(&client.client);
-    if let Some(secret) = &client.secret {
-        json["client_secret"] = secret.expose().into();
-    }
-    if client.client.metadata.token_endpoint_auth_method != AuthMethod::None {
-        json["client_secret_expires_at"] = 0.into();
-    }
-    json
 }

@@ -6,9 +6,9 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use grantry_grants::{ClientWithSecret, NewClient};
+use grantry_grants::NewClient;
 use grantry_jose::{base64url, from_base64url};
-use grantry_protocol::{AuthMethod, Client, ClientId, ClientMetadata, InvalidMetadata, Secret, nearest};
+use grantry_protocol::{Client, ClientId, ClientMetadata, Secret};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -46,7 +46,7 @@ pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Answe
     let has_more = clients.len() > limit;
     clients.truncate(limit);
     let next_cursor = clients.last().filter(|_| has_more).map(|last| base64url(last.id.as_str()));
-    let clients: Vec<Value> = clients.iter().map(client_json).collect();
+    let clients: Vec<Value> = clients.iter().map(|client| client.to_json(None)).collect();
     Ok(json_no_store(StatusCode::OK, &json!({ "clients": clients, "next_cursor": next_cursor })))
 }
 
@@ -63,9 +63,9 @@ pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Ans
         })
         .transpose()?;
     let secret = take_text(&mut fields, "client_secret")?.map(Secret::new);
-    let metadata = read_metadata(fields)?;
+    let metadata = ClientMetadata::from_fields(fields)?;
     let created = state.grants.client_create(NewClient { id, secret, metadata }, &actor).await?;
-    let mut response = json_no_store(StatusCode::CREATED, &with_secret_json(&created));
+    let mut response = json_no_store(StatusCode::CREATED, &created.to_json());
     let path = format!("/admin/v1/clients/{}", path_segment(created.client.id.as_str()));
     if let Ok(location) = HeaderValue::try_from(path) {
         response.headers_mut().insert(LOCATION, location);
@@ -77,28 +77,17 @@ pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Ans
 pub async fn read(State(state): State<Arc<WebState>>, Path(id): Path<String>, request: Request) -> Answer {
     authorize(&state, request.headers(), request.extensions()).await?;
     let client = state.grants.client_get(&existing_id(&id)?).await?;
-    Ok(json_no_store(StatusCode::OK, &client_json(&client)))
+    Ok(json_no_store(StatusCode::OK, &client.to_json(None)))
 }
 
 /// `PUT /admin/v1/clients/{client_id}`: the whole metadata; what is left out gets its default.
 pub async fn replace(State(state): State<Arc<WebState>>, Path(id): Path<String>, request: Request) -> Answer {
-    update(&state, &id, request, |_, fields| fields).await
+    update(&state, &id, request, |_, fields| fields.clone()).await
 }
 
 /// `PATCH /admin/v1/clients/{client_id}`: a merge patch (RFC 7396).
 pub async fn patch(State(state): State<Arc<WebState>>, Path(id): Path<String>, request: Request) -> Answer {
-    update(&state, &id, request, |current, patch| {
-        let mut merged = metadata_fields(current);
-        for (name, value) in patch {
-            if value.is_null() {
-                merged.remove(&name);
-            } else {
-                merged.insert(name, value);
-            }
-        }
-        merged
-    })
-    .await
+    update(&state, &id, request, ClientMetadata::patched).await
 }
 
 /// `DELETE /admin/v1/clients/{client_id}`: the client and every token that it has.
@@ -116,14 +105,14 @@ pub async fn rotate_secret(
 ) -> Answer {
     let actor = authorize(&state, request.headers(), request.extensions()).await?;
     let rotated = state.grants.client_rotate_secret(&existing_id(&id)?, &actor).await?;
-    Ok(json_no_store(StatusCode::OK, &with_secret_json(&rotated)))
+    Ok(json_no_store(StatusCode::OK, &rotated.to_json()))
 }
 
 async fn update(
     state: &WebState,
     id: &str,
     request: Request,
-    combine: impl Fn(&ClientMetadata, Map<String, Value>) -> Map<String, Value>,
+    combine: impl Fn(&ClientMetadata, &Map<String, Value>) -> Map<String, Value>,
 ) -> Answer {
     let (head, body) = request.into_parts();
     let actor = authorize(state, &head.headers, &head.extensions).await?;
@@ -139,12 +128,12 @@ async fn update(
         ));
     }
     // What an answer of ours carries may come back as it is.
-    for read_only in ["client_id_issued_at", "client_secret_expires_at", "updated_at"] {
-        fields.remove(read_only);
+    for read_only in Client::READ_ONLY_FIELDS {
+        fields.remove(*read_only);
     }
-    let change = |current: &ClientMetadata| read_metadata(combine(current, fields.clone()));
+    let change = |current: &ClientMetadata| ClientMetadata::from_fields(combine(current, &fields));
     let updated = state.grants.client_update(&id, &actor, change).await?;
-    Ok(json_no_store(StatusCode::OK, &with_secret_json(&updated)))
+    Ok(json_no_store(StatusCode::OK, &updated.to_json()))
 }
 
 /// An id that cannot be one is not found, like any other that is not there.
@@ -173,74 +162,6 @@ fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<Strin
     }
 }
 
-/// The metadata, or which field is wrong and, for one that does not exist, which was probably meant.
-fn read_metadata(fields: Map<String, Value>) -> Result<ClientMetadata, InvalidMetadata> {
-    let known = metadata_schema_fields();
-    if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
-        let near = nearest(unknown, known.iter().copied());
-        let hint = near.map_or_else(
-            || format!("the fields are {}", known.join(", ")),
-            |near| format!("did you mean \"{near}\"?"),
-        );
-        let shown: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
-        return Err(InvalidMetadata {
-            field: "body",
-            problem: format!("there is no field \"{shown}\"; {hint}"),
-        });
-    }
-    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
-        let path = error.path().to_string();
-        let name = path.split(['.', '[']).next().unwrap_or_default();
-        let field = known.iter().copied().find(|field| *field == name).unwrap_or("body");
-        InvalidMetadata { field, problem: error.inner().to_string() }
-    })
-}
-
-/// The names of all metadata fields, in the order of the type.
-fn metadata_schema_fields() -> &'static [&'static str] {
-    &[
-        "client_name",
-        "grant_types",
-        "scope",
-        "token_endpoint_auth_method",
-        "access_token_format",
-        "persistence",
-        "active_token_policy",
-        "slot_binding",
-        "access_token_lifetime",
-        "resources",
-        "allowed_resources",
-        "enabled",
-    ]
-}
-
-fn metadata_fields(metadata: &ClientMetadata) -> Map<String, Value> {
-    match serde_json::to_value(metadata) {
-        Ok(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    }
-}
-
-fn client_json(client: &Client) -> Value {
-    let mut fields = metadata_fields(&client.metadata);
-    fields.insert("client_id".into(), client.id.as_str().into());
-    fields.insert("client_id_issued_at".into(), client.created_at.as_secs().into());
-    fields.insert("updated_at".into(), client.updated_at.as_secs().into());
-    Value::Object(fields)
-}
-
-fn with_secret_json(with_secret: &ClientWithSecret) -> Value {
-    let mut json = client_json(&with_secret.client);
-    if let Some(secret) = &with_secret.secret {
-        json["client_secret"] = secret.expose().into();
-    }
-    if with_secret.client.metadata.token_endpoint_auth_method != AuthMethod::None {
-        // RFC 7591 §3.2.1: 0 means that it does not expire.
-        json["client_secret_expires_at"] = 0.into();
-    }
-    json
-}
-
 fn path_segment(id: &str) -> String {
     let mut segment = String::new();
     for byte in id.bytes() {
@@ -252,27 +173,4 @@ fn path_segment(id: &str) -> String {
         }
     }
     segment
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_of_fields_is_that_of_the_type() {
-        let full = ClientMetadata {
-            client_name: Some("x".into()),
-            active_token_policy: Some(grantry_protocol::ActiveTokenPolicy::Reuse),
-            access_token_lifetime: Some(grantry_protocol::Lifetime::from_secs(60)),
-            resources: vec!["x".into()],
-            allowed_resources: Some(vec!["x".into()]),
-            ..ClientMetadata::default()
-        };
-        let mut written: Vec<String> = metadata_fields(&full).keys().cloned().collect();
-        let mut listed: Vec<String> =
-            metadata_schema_fields().iter().map(|name| (*name).to_owned()).collect();
-        written.sort_unstable();
-        listed.sort_unstable();
-        assert_eq!(written, listed);
-    }
 }
