@@ -7,9 +7,10 @@ use super::ledger::Ledger;
 use crate::home::Home;
 use crate::test_server::{Credentials, TestServer};
 
-/// In the second part: slots, each asked for by both processes, so many at a time.
-const SLOTS: u32 = 400;
-const AT_ONCE: usize = 16;
+/// In the second part: slots for each round of the first, each asked for at both processes.
+const SLOTS_PER_ROUND: u32 = 10;
+/// Callers that never pause.
+const CALLERS: u32 = 16;
 
 pub async fn run(rounds: u32) {
     let home = Home::new();
@@ -22,7 +23,8 @@ pub async fn run(rounds: u32) {
     let collided = rounds_of_two(rounds, &servers, &client).await;
     eprintln!("collide: {rounds} rounds, {collided} of them collided");
     assert!(collided >= rounds / 5, "only {collided} of {rounds} rounds collided: this proves too little");
-    sustained(&servers, &client).await;
+    let slots = rounds * SLOTS_PER_ROUND;
+    sustained(slots, &servers, &client).await;
 
     for server in servers {
         Arc::try_unwrap(server).ok().expect("nobody uses the server any more").stop().await;
@@ -30,7 +32,7 @@ pub async fn run(rounds: u32) {
     let ledger = Ledger::of(&home.database());
     eprintln!("collide: {ledger:?}");
     // The administrator's own token has a slot, too.
-    let slots = i64::from(rounds + SLOTS) + 1;
+    let slots = i64::from(rounds + slots) + 1;
     assert_eq!(ledger, Ledger { slots, tokens: slots, active: slots, wrong: 0, sound: true });
 }
 
@@ -68,18 +70,25 @@ async fn recovered(servers: &[Arc<TestServer>; 2]) -> f64 {
 }
 
 /// Both processes under load, on the same slots.
-async fn sustained(servers: &[Arc<TestServer>; 2], client: &Credentials) {
-    let slots: Vec<u32> = (0..SLOTS).collect();
-    for some in slots.chunks(AT_ONCE) {
-        let pairs = some.iter().map(async |slot| {
-            let resource = format!("https://api.example/load/{slot}");
-            let parameters = [("resource", resource.as_str())];
-            tokio::join!(servers[0].token(client, &parameters), servers[1].token(client, &parameters))
-        });
-        for (one, other) in join_all(pairs).await {
-            assert_eq!(one, other, "two callers of one slot hold two tokens");
-        }
-    }
+async fn sustained(slots: u32, servers: &[Arc<TestServer>; 2], client: &Credentials) {
+    let before = recovered(servers).await;
+    let callers = (0..CALLERS).map(|caller| {
+        let (servers, client) = (servers.clone(), client.clone());
+        tokio::spawn(async move {
+            for slot in (caller..slots).step_by(CALLERS as usize) {
+                let resource = format!("https://api.example/load/{slot}");
+                let parameters = [("resource", resource.as_str())];
+                let (one, other) = tokio::join!(
+                    servers[0].token(&client, &parameters),
+                    servers[1].token(&client, &parameters)
+                );
+                assert_eq!(one, other, "two callers of one slot hold two tokens");
+            }
+        })
+    });
+    join_all(callers).await.into_iter().for_each(|caller| caller.unwrap());
+    let collided = recovered(servers).await - before;
+    eprintln!("collide: sustained load on {slots} slots at both, {collided} of them collided");
     for server in servers {
         let errors = server.metric("grantry_http_requests_total", "status=\"5").await;
         assert_eq!(errors, 0.0, "answers 5xx");
