@@ -42,6 +42,12 @@ impl Banner<'_> {
                 "\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n",
             );
         }
+        if config.server.behind_tls_proxy && config.server.trusted_proxies.is_empty() {
+            text.push_str(
+                "\nserver.trusted_proxies is empty: every caller seems to come from the proxy, so the failed attempts of \
+                 one count against all.\n",
+            );
+        }
         self.say_who_administers(&mut text);
         text
     }

@@ -139,6 +139,16 @@ async fn a_crash_between_the_file_and_the_client_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_behind_a_proxy_that_it_does_not_know_says_whom_failed_attempts_count_against() {
+    for (proxies, told) in [("", true), ("trusted_proxies = [\"10.0.0.0/8\"]\n", false)] {
+        let home = Home::with_config(&format!("[server]\nbehind_tls_proxy = true\n{proxies}"));
+        let server = home.start().await;
+        let out = server.process.out();
+        assert_eq!(out.contains("server.trusted_proxies is empty"), told, "{out}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_in_memory_says_so_and_has_its_administrator_at_every_start() {
     let home = Home::with_config("[store]\nurl = \"memory:\"\n");
     for _ in 0..2 {
