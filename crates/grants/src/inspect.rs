@@ -115,8 +115,9 @@ fn explain_state(stored: &StoredToken, state: TokenState) -> String {
         TokenState::Inactive => "It is INACTIVE: a newer token of the same slot ended it (policy replace, or recovery).",
         TokenState::Expired => "It is EXPIRED: its time has passed.",
         TokenState::Revoked if stored.ended_by_rule => {
-            "It is REVOKED by a rule in the revocation log that is later than what the token has seen: its client was \
-             disabled or deleted after the token was asked for."
+            "It is REVOKED by a rule in the revocation log that is later than what the token has seen: after it \
+             was asked for, its client was disabled or deleted, or an administrator ended all of its client's or \
+             subject's tokens. The list of revocations has the entry."
         }
         TokenState::Revoked => "It is REVOKED: this very token was ended.",
     }

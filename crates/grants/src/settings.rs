@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use grantry_protocol::{ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules};
 
+/// Far more than a request can take from its first read to its commit.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
+
 /// What `[server]` and `[tokens]` say about tokens.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
@@ -70,8 +73,9 @@ impl TokenSettings {
         self.reuse_minimum_life.as_duration().min(self.lifetime_for(client).as_duration() / 2)
     }
 
-    /// How long the log must remember a rule that ends tokens issued up to now, however they were made.
+    /// How long the log must remember a rule. The last token that it ends is one whose request was under way when the
+    /// rule was made: it is issued a little later, and lives for less than `retention_time` from then on.
     pub(crate) fn rule_memory(&self) -> Duration {
-        self.retention_time.as_duration()
+        self.retention_time.as_duration() + LONGEST_REQUEST
     }
 }

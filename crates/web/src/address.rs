@@ -40,6 +40,14 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What is likely to be in one hand, or nearly so: a /16 of IPv4, a /32 of IPv6.
+pub fn wider_network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & (u32::MAX << 16))),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 96))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,18 +11,20 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 
-use crate::address::counted_as;
+use crate::address::{counted_as, wider_network};
 use crate::state::Limits;
 
-/// Keys counted one by one; beyond them all share one count, so that a flood of addresses cannot fill the memory and
-/// does not go uncounted.
+/// Keys counted one by one. Beyond them failures are counted by the wider network that they come from: a flood of
+/// addresses neither fills the memory nor goes uncounted, and blocks nobody outside the networks that it comes from.
 const CAPACITY: usize = 100_000;
+/// With those networks; what comes after that is not counted.
+const CAPACITY_WITH_NETWORKS: usize = 200_000;
 
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
 enum Key {
     Client(u64, IpAddr),
     Address(IpAddr),
-    Overflow,
+    Network(IpAddr),
 }
 
 pub struct Attempts {
@@ -60,10 +62,11 @@ impl Attempts {
         }
         let counts = self.current();
         let count = |key| counts.failures.get(&key).copied().unwrap_or(0);
+        let network = Key::Network(wider_network(address));
         let [client, address] = self.keys(client_id, address);
         let blocked = count(client) >= self.per_client
             || count(address) >= self.per_address
-            || count(Key::Overflow) >= self.per_address;
+            || count(network) >= self.per_address;
         if !blocked {
             return None;
         }
@@ -77,7 +80,11 @@ impl Attempts {
         let mut counts = self.current();
         for mut key in keys {
             if counts.failures.len() >= CAPACITY && !counts.failures.contains_key(&key) {
-                key = Key::Overflow;
+                key = Key::Network(wider_network(address));
+            }
+            if counts.failures.len() >= CAPACITY_WITH_NETWORKS && !counts.failures.contains_key(&key) {
+                counter!("grantry_failed_attempts_uncounted_total").increment(1);
+                continue;
             }
             *counts.failures.entry(key).or_default() += 1;
         }
@@ -141,6 +148,19 @@ mod tests {
         }
         assert!(attempts.blocked("fresh", HERE).is_some());
         assert_eq!(attempts.blocked("fresh", THERE), None);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_addresses_blocks_its_own_networks_and_nobody_else() {
+        let attempts = attempts();
+        let flood =
+            |n: u32| IpAddr::V6(std::net::Ipv6Addr::from_bits((0x2001_0db8 << 96) | (u128::from(n) << 64)));
+        for n in 0..u32::try_from(CAPACITY).unwrap() {
+            attempts.record_failure("a", flood(n));
+        }
+        assert!(attempts.blocked("fresh", flood(u32::MAX)).is_some());
+        assert_eq!(attempts.blocked("fresh", HERE), None);
+        assert!(attempts.current().failures.len() <= CAPACITY + 1);
     }
 
     #[tokio::test(start_paused = true)]

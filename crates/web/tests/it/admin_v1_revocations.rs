@@ -68,6 +68,9 @@ async fn the_log_is_listed_by_position_with_names_that_people_know() {
         log["entries"].as_array().unwrap().iter().map(|e| (&e["position"], &e["kind"], &e["key"])).collect();
     assert_eq!(entries[0], (&json!(1), &json!("token"), &id));
     assert_eq!(entries[1], (&json!(2), &json!("client"), &json!("billing")));
+    // Remembered until the last token has expired whose request was under way when the rule was made.
+    let retention_time_and_an_hour = 1_700_000_000 + 86_400 + 3_600;
+    assert_eq!(log["entries"][1]["keep_until"], retention_time_and_an_hour);
     let rest = app.admin("GET", &format!("{REVOCATIONS}?after=2"), None).await.json();
     assert_eq!(rest["entries"][0]["key"], "somebody");
     assert_eq!(rest["entries"].as_array().unwrap().len(), 1);

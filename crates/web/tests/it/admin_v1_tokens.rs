@@ -37,6 +37,12 @@ async fn it_says_what_a_token_is_and_why_it_is_not_active() {
         (Some(false), Some("REVOKED"))
     );
 
+    let ruled = app.token("").await;
+    app.admin("POST", "/admin/v1/revocations", Some(json!({ "client_id": "billing" }))).await;
+    let seen = inspect(&app, &ruled).await;
+    assert_eq!(seen["token"]["row"]["state"], "REVOKED");
+    assert!(seen["explanation"].as_str().unwrap().contains("an administrator"));
+
     let forged = inspect(&app, "gta_forged").await;
     assert_eq!((forged["origin"].as_str(), forged["active"].as_bool()), (Some("not_ours"), Some(false)));
 }
