@@ -11,9 +11,10 @@ mod retention;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_protocol::{Clock, TokenId};
+use grantry_protocol::{AccessToken, Clock, GrantId, Timestamp, TokenId};
 use grantry_store::{
-    AuditEntry, Issue, NodeId, RevokeOutcome, Store, StoreError, StoredToken, TokenWrite, WriteOutcome,
+    AssertionKey, AuditEntry, Issue, NodeId, Opening, RevokeOutcome, Rotation, RotationOutcome, Store,
+    StoreError, StoredGrant, StoredToken, TokenWrite, WriteOutcome,
 };
 use tokio::task::JoinHandle;
 
@@ -50,6 +51,15 @@ pub enum Persisted {
     Winner(Box<StoredToken>),
 }
 
+/// The grant and the access token that the caller is to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// The ones that were handed in; they are committed.
+    New,
+    /// Another node or request was faster: the slot's grant, and a committed token of it.
+    Joined { grant: Box<StoredGrant>, token: Box<AccessToken> },
+}
+
 /// Where every change of a token goes through.
 pub struct Persistence {
     store: Arc<dyn Store>,
@@ -68,6 +78,47 @@ impl Persistence {
     /// Writes the token, or finds out whose token won its slot.
     pub async fn issue(&self, issue: Arc<Issue>) -> Result<Persisted, PersistenceError> {
         recovery::sync::issue(&self.commits, self.clock.as_ref(), self.settings.retry_count, issue).await
+    }
+
+    /// Opens the grant with its first token, or joins the grant that holds its slot.
+    pub async fn open(&self, opening: Arc<Opening>, min_life: Duration) -> Result<Opened, PersistenceError> {
+        let (commits, clock) = (&self.commits, self.clock.as_ref());
+        recovery::sync::open(commits, clock, self.settings.retry_count, opening, min_life).await
+    }
+
+    /// Uses a refresh token. A rotation is never deferred.
+    pub async fn rotate(&self, rotation: Arc<Rotation>) -> Result<RotationOutcome, PersistenceError> {
+        match self.commits.submit(TokenWrite::Rotate(rotation)).await? {
+            WriteOutcome::Rotated(outcome) => Ok(outcome),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// Ends a grant and every token of it; committed when this returns.
+    pub async fn revoke_grant(
+        &self,
+        id: GrantId,
+        keep_until: Timestamp,
+        audit: Option<AuditEntry>,
+    ) -> Result<RevokeOutcome, PersistenceError> {
+        let audit = audit.map(Arc::new);
+        match self.commits.submit(TokenWrite::RevokeGrant { id, keep_until, audit }).await? {
+            WriteOutcome::Revoked(outcome) => Ok(outcome),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// Remembers that an assertion was used; `false` if it was used before.
+    pub async fn consume_assertion(
+        &self,
+        key: AssertionKey,
+        expires_at: Timestamp,
+    ) -> Result<bool, PersistenceError> {
+        match self.commits.submit(TokenWrite::ConsumeAssertion { key, expires_at }).await? {
+            WriteOutcome::AssertionConsumed => Ok(true),
+            WriteOutcome::AssertionReplayed => Ok(false),
+            other => Err(unexpected(&other).into()),
+        }
     }
 
     /// Ends one token; committed when this returns. An administrator's deed comes with its audit row.
@@ -90,7 +141,13 @@ impl Persistence {
 
     /// Removes in the background what nobody needs any more, until the handle is aborted.
     pub fn start_retention(&self) -> JoinHandle<()> {
-        tokio::spawn(retention::run(Arc::clone(&self.store), self.settings.retention_time))
+        let (store, retention_time) = (Arc::clone(&self.store), self.settings.retention_time);
+        tokio::spawn(async move {
+            tokio::join!(
+                retention::run(store.as_ref(), retention_time),
+                retention::walk_grants(store.as_ref(), retention_time)
+            );
+        })
     }
 }
 

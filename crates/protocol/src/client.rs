@@ -4,24 +4,34 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audience, ClientId, Lifetime, MAX_RESOURCE_LEN, MAX_RESOURCES, ScopeSet, Timestamp, nearest, scopes,
+    AssertionIssuer, Audience, ClientId, ClientKeySet, KeySource, Lifetime, MAX_RESOURCE_LEN, MAX_RESOURCES,
+    ScopeSet, SubjectPattern, Timestamp, nearest, scopes,
 };
 
 const MAX_NAME_LEN: usize = 255;
+const MAX_SUBJECT_PATTERNS: usize = 64;
+const MAX_ORIGINS: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
+    /// RFC 7523 §2.1.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
+    JwtBearer,
 }
 
 impl GrantType {
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
     }
 
@@ -37,17 +47,26 @@ pub enum AuthMethod {
     #[default]
     ClientSecretBasic,
     ClientSecretPost,
+    /// An assertion signed with a key of the client (RFC 7523 §2.2).
+    PrivateKeyJwt,
     /// A public client.
     None,
 }
 
 impl AuthMethod {
-    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+    pub const ALL: [Self; 4] =
+        [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
+
+    /// Whether the client has a secret of ours.
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
             Self::None => "none",
         }
     }
@@ -91,6 +110,19 @@ pub enum SlotBinding {
     /// One token per client, subject and scope.
     #[default]
     None,
+    /// Each login has its own.
+    Grant,
+}
+
+/// What becomes of a refresh token that is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshTokenRotation {
+    /// The next one takes its place; the old one coming back later ends the grant (RFC 9700 §4.14.2).
+    #[default]
+    Always,
+    /// It stays the same; only for clients that prove who they are, as FAPI 2.0 wants it (§5.3.2.1).
+    Never,
 }
 
 /// What an administrator decides about a client, under RFC 7591's names and our own.
@@ -111,6 +143,7 @@ pub struct ClientMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_token_policy: Option<ActiveTokenPolicy>,
     pub slot_binding: SlotBinding,
+    pub refresh_token_rotation: RefreshTokenRotation,
     /// At least 1 s and less than the server's `tokens.retention_time`. Absent: `tokens.access_token_lifetime`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<Lifetime>,
@@ -120,6 +153,24 @@ pub struct ClientMetadata {
     /// The `resource` values (RFC 8707) that it may ask for. Absent: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_resources: Option<Vec<String>>,
+    /// Its public keys, for private_key_jwt and for jwt-bearer assertions that it signs itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<ClientKeySet>,
+    /// Where they are fetched from; instead of `jwks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// Whom it may get tokens for with a jwt-bearer assertion: subjects, with `*` for any run of characters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub jwt_bearer_subjects: Vec<SubjectPattern>,
+    /// Who signs those assertions. Absent: the client itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt_bearer_issuer: Option<AssertionIssuer>,
+    /// Whether jwt-bearer gives a refresh token as well.
+    pub jwt_bearer_refresh: bool,
+    /// Origins whose pages may call the token and revocation endpoints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_cors_origins: Vec<String>,
     /// A disabled client is refused; disabling ends every token it holds.
     pub enabled: bool,
 }
@@ -135,9 +186,16 @@ impl Default for ClientMetadata {
             persistence: PersistenceMode::default(),
             active_token_policy: None,
             slot_binding: SlotBinding::default(),
+            refresh_token_rotation: RefreshTokenRotation::default(),
             access_token_lifetime: None,
             resources: Vec::new(),
             allowed_resources: None,
+            jwks: None,
+            jwks_uri: None,
+            jwt_bearer_subjects: Vec::new(),
+            jwt_bearer_issuer: None,
+            jwt_bearer_refresh: false,
+            allowed_cors_origins: Vec::new(),
             enabled: true,
         }
     }
@@ -162,6 +220,11 @@ impl ClientMetadata {
         self.validate_grant_types()?;
         self.validate_scope()?;
         self.validate_lifetime(rules)?;
+        self.validate_keys()?;
+        self.validate_authentication()?;
+        self.validate_jwt_bearer()?;
+        self.validate_rotation()?;
+        self.validate_origins()?;
         validate_audiences("resources", &self.resources)?;
         validate_audiences("allowed_resources", self.allowed_resources.as_deref().unwrap_or_default())
     }
@@ -194,6 +257,84 @@ impl ClientMetadata {
             );
         }
         Ok(())
+    }
+
+    fn validate_authentication(&self) -> Result<(), InvalidMetadata> {
+        if self.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt && self.keys().is_none() {
+            return refuse(
+                "token_endpoint_auth_method",
+                "\"private_key_jwt\" needs the client's public keys: set jwks, or jwks_uri".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_jwt_bearer(&self) -> Result<(), InvalidMetadata> {
+        if self.jwt_bearer_subjects.len() > MAX_SUBJECT_PATTERNS {
+            return refuse("jwt_bearer_subjects", format!("at most {MAX_SUBJECT_PATTERNS} are allowed"));
+        }
+        if !self.grant_types.contains(&GrantType::JwtBearer) {
+            return Ok(());
+        }
+        if self.jwt_bearer_subjects.is_empty() {
+            return refuse(
+                "jwt_bearer_subjects",
+                "the grant type jwt-bearer needs the subjects that the client may get tokens for; \"*\" allows all"
+                    .to_owned(),
+            );
+        }
+        if self.assertion_keys().is_none() {
+            return refuse(
+                "jwks",
+                "the grant type jwt-bearer needs the keys that sign the assertions: set jwks, jwks_uri or \
+                 jwt_bearer_issuer"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The keys that jwt-bearer assertions are signed with.
+    pub fn assertion_keys(&self) -> Option<KeySource<'_>> {
+        match &self.jwt_bearer_issuer {
+            Some(issuer) => issuer.keys(),
+            None => self.keys(),
+        }
+    }
+
+    /// Whoever opted in to refresh tokens for jwt-bearer may use them, too.
+    pub fn may_refresh(&self) -> bool {
+        self.jwt_bearer_refresh || self.grant_types.contains(&GrantType::RefreshToken)
+    }
+
+    fn validate_rotation(&self) -> Result<(), InvalidMetadata> {
+        if self.refresh_token_rotation == RefreshTokenRotation::Never
+            && self.token_endpoint_auth_method == AuthMethod::None
+        {
+            return refuse(
+                "refresh_token_rotation",
+                "\"never\" is for clients that prove who they are; whoever steals a public client's refresh token \
+                 could use it for ever (RFC 9700 section 4.14.2): leave it \"always\""
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_origins(&self) -> Result<(), InvalidMetadata> {
+        const FIELD: &str = "allowed_cors_origins";
+        if self.allowed_cors_origins.len() > MAX_ORIGINS {
+            return refuse(FIELD, format!("at most {MAX_ORIGINS} are allowed"));
+        }
+        match self.allowed_cors_origins.iter().find(|origin| !is_origin(origin)) {
+            Some(_) => refuse(
+                FIELD,
+                "each must be an origin as browsers write it: https://app.example, lower case, without a path, and \
+                 with a port only if it is not the usual one; \"*\" is not taken"
+                    .to_owned(),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn validate_scope(&self) -> Result<(), InvalidMetadata> {
@@ -244,6 +385,13 @@ fn validate_audiences(field: &'static str, names: &[String]) -> Result<(), Inval
         return Ok(());
     }
     refuse(field, format!("each must be 1 to {MAX_RESOURCE_LEN} printable ASCII characters without spaces"))
+}
+
+/// A tuple origin in the form that browsers send (RFC 6454 §6.2).
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    })
 }
 
 fn refuse<T>(field: &'static str, problem: String) -> Result<T, InvalidMetadata> {
@@ -312,6 +460,34 @@ mod tests {
         assert_eq!(refused_field(json!({"access_token_lifetime": "10ms"})), "access_token_lifetime");
         assert_eq!(refused_field(json!({"resources": ["a b"]})), "resources");
         assert_eq!(refused_field(json!({"allowed_resources": [""]})), "allowed_resources");
+        let method = "token_endpoint_auth_method";
+        assert_eq!(refused_field(json!({method: "private_key_jwt"})), method);
+        assert_eq!(refused_field(json!({"jwks": []})), "jwks");
+        assert_eq!(refused_field(json!({"jwks": {"keys": [{"kty": "oct", "k": "AA"}]}})), "jwks");
+        assert_eq!(
+            refused_field(json!({"jwks": {"keys": [{}]}, "jwks_uri": "https://a.example/"})),
+            "jwks_uri"
+        );
+        for url in ["http://a.example/jwks", "https://user@a.example/", "https://a.example/#x", "jwks"] {
+            assert_eq!(refused_field(json!({"jwks_uri": url})), "jwks_uri", "{url}");
+        }
+        let bearer = json!(["urn:ietf:params:oauth:grant-type:jwt-bearer"]);
+        assert_eq!(refused_field(json!({"grant_types": bearer})), "jwt_bearer_subjects");
+        assert_eq!(refused_field(json!({"grant_types": bearer, "jwt_bearer_subjects": ["*"]})), "jwks");
+        assert_eq!(refused_field(json!({"jwt_bearer_issuer": {"issuer": "x"}})), "jwt_bearer_issuer");
+        assert_eq!(
+            refused_field(
+                json!({"grant_types": ["refresh_token"], method: "none", "refresh_token_rotation": "never"})
+            ),
+            "refresh_token_rotation"
+        );
+        for origin in ["*", "null", "https://a.example/", "https://A.example", "https://a.example:443"] {
+            assert_eq!(
+                refused_field(json!({"allowed_cors_origins": [origin]})),
+                "allowed_cors_origins",
+                "{origin}"
+            );
+        }
     }
 
     #[test]

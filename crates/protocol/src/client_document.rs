@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{AuthMethod, Client, ClientMetadata, InvalidMetadata, Secret, nearest};
+use crate::{Client, ClientMetadata, InvalidMetadata, Secret, nearest};
 
 impl ClientMetadata {
     /// The names of all fields, in the order of the type.
@@ -15,9 +15,16 @@ impl ClientMetadata {
         "persistence",
         "active_token_policy",
         "slot_binding",
+        "refresh_token_rotation",
         "access_token_lifetime",
         "resources",
         "allowed_resources",
+        "jwks",
+        "jwks_uri",
+        "jwt_bearer_subjects",
+        "jwt_bearer_issuer",
+        "jwt_bearer_refresh",
+        "allowed_cors_origins",
         "enabled",
     ];
 
@@ -79,7 +86,7 @@ impl Client {
         if let Some(secret) = secret {
             add("client_secret", secret.expose().into());
         }
-        if self.metadata.token_endpoint_auth_method != AuthMethod::None {
+        if self.metadata.token_endpoint_auth_method.has_secret() {
             // RFC 7591 §3.2.1: 0 means that it does not expire.
             add("client_secret_expires_at", 0.into());
         }
@@ -100,6 +107,11 @@ mod tests {
             access_token_lifetime: Some(Lifetime::from_secs(60)),
             resources: vec!["x".into()],
             allowed_resources: Some(vec!["x".into()]),
+            jwks: serde_json::from_str("{}").ok(),
+            jwks_uri: Some("x".into()),
+            jwt_bearer_subjects: vec!["x".to_owned().try_into().unwrap()],
+            jwt_bearer_issuer: serde_json::from_str(r#"{"issuer":"x"}"#).ok(),
+            allowed_cors_origins: vec!["x".into()],
             ..ClientMetadata::default()
         };
         let mut written: Vec<String> = full.to_fields().keys().cloned().collect();

@@ -16,6 +16,12 @@ pub struct InvalidId {
     what: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be a UUID")]
+pub struct InvalidUuid {
+    what: &'static str,
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
@@ -89,7 +95,7 @@ pub enum SubjectKind {
 }
 
 macro_rules! time_ordered_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
@@ -117,17 +123,32 @@ macro_rules! time_ordered_id {
                 self.0.fmt(f)
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidUuid;
+
+            fn from_str(text: &str) -> Result<Self, InvalidUuid> {
+                text.parse().map(Self).map_err(|_| InvalidUuid { what: $what })
+            }
+        }
     };
 }
 
 time_ordered_id!(
     /// An access token's id, a UUIDv7 (RFC 9562 §5.7): it sorts by the time it was made, so the newest tokens lie
     /// together in every index and the oldest leave together.
-    TokenId
+    TokenId,
+    "token id"
 );
 time_ordered_id!(
-    /// One authorization of one client by one subject.
-    GrantId
+    /// One authorization of one client by one subject, a UUIDv7 too.
+    GrantId,
+    "grant id"
+);
+time_ordered_id!(
+    /// One sitting of one person at one browser; every grant that it gives carries it.
+    SessionId,
+    "session id"
 );
 
 impl TokenId {
@@ -140,18 +161,17 @@ impl TokenId {
     }
 }
 
-impl std::str::FromStr for TokenId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        text.parse().map(Self).map_err(|_| InvalidId { what: "token id" })
+impl GrantId {
+    /// The smallest id that can have been made at `at`.
+    pub fn lower_bound(at: Timestamp) -> Self {
+        Self(TokenId::lower_bound(at).0)
     }
 }
 
-/// Makes token ids that rise strictly within a process, even within a millisecond and when its clock goes back: the
+/// Makes ids that rise strictly within a process, even within a millisecond and when its clock goes back: the
 /// 12 bits after the time are a counter (RFC 9562 §6.2, method 1).
 #[derive(Debug, Default)]
-pub struct TokenIds {
+pub struct TimeOrderedIds {
     last: Mutex<Tick>,
 }
 
@@ -177,8 +197,16 @@ impl Tick {
     }
 }
 
-impl TokenIds {
-    pub fn next(&self, now: Timestamp, rng: &dyn Rng) -> TokenId {
+impl TimeOrderedIds {
+    pub fn token(&self, now: Timestamp, rng: &dyn Rng) -> TokenId {
+        TokenId(self.next(now, rng))
+    }
+
+    pub fn grant(&self, now: Timestamp, rng: &dyn Rng) -> GrantId {
+        GrantId(self.next(now, rng))
+    }
+
+    fn next(&self, now: Timestamp, rng: &dyn Rng) -> Uuid {
         let mut random = [0; 10];
         rng.fill(&mut random);
         let tick = {
@@ -188,7 +216,7 @@ impl TokenIds {
             *last
         };
         random[..2].copy_from_slice(&tick.counter.to_be_bytes());
-        TokenId(Builder::from_unix_timestamp_millis(tick.millis, &random).into_uuid())
+        Builder::from_unix_timestamp_millis(tick.millis, &random).into_uuid()
     }
 }
 
@@ -239,25 +267,25 @@ mod tests {
 
     #[test]
     fn ids_keep_their_order_when_the_clock_goes_back() {
-        let ids = TokenIds::default();
-        let first = ids.next(Timestamp::from_millis(2_000), &Fixed(0));
-        let second = ids.next(Timestamp::from_millis(1_000), &Fixed(1));
+        let ids = TimeOrderedIds::default();
+        let first = ids.token(Timestamp::from_millis(2_000), &Fixed(0));
+        let second = ids.token(Timestamp::from_millis(1_000), &Fixed(1));
         assert!(first < second);
     }
 
     #[test]
     fn ids_rise_within_a_millisecond_even_when_its_counter_runs_out() {
-        let ids = TokenIds::default();
+        let ids = TimeOrderedIds::default();
         let made: Vec<TokenId> =
-            (0..10_000).map(|_| ids.next(Timestamp::from_millis(7), &Fixed(0xff))).collect();
+            (0..10_000).map(|_| ids.token(Timestamp::from_millis(7), &Fixed(0xff))).collect();
         assert!(made.is_sorted_by(|left, right| left < right));
     }
 
     #[test]
     fn the_lower_bound_of_a_time_is_below_its_ids_and_above_all_older_ones() {
-        let ids = TokenIds::default();
-        let older = ids.next(Timestamp::from_millis(4_999), &Fixed(0xff));
-        let made = ids.next(Timestamp::from_millis(5_000), &Fixed(0));
+        let ids = TimeOrderedIds::default();
+        let older = ids.token(Timestamp::from_millis(4_999), &Fixed(0xff));
+        let made = ids.token(Timestamp::from_millis(5_000), &Fixed(0));
         let bound = TokenId::lower_bound(Timestamp::from_millis(5_000));
         assert!(older < bound && bound <= made);
     }

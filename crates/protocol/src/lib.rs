@@ -5,7 +5,9 @@
 mod audience;
 mod client;
 mod client_document;
+mod client_keys;
 mod error;
+mod grant;
 mod ids;
 mod log;
 mod nearest;
@@ -15,26 +17,35 @@ mod rng;
 mod scope;
 mod secret;
 mod slot;
+mod subject_pattern;
 mod time;
 mod token;
 
 pub use audience::{Audience, AudienceClaim, MAX_RESOURCE_LEN, MAX_RESOURCES};
 pub use client::{
     AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType,
-    InvalidMetadata, MetadataRules, PersistenceMode, SlotBinding,
+    InvalidMetadata, MetadataRules, PersistenceMode, RefreshTokenRotation, SlotBinding,
 };
+pub use client_keys::{AssertionIssuer, ClientKeySet, KeySource, MAX_CLIENT_KEYS};
 pub use error::{ErrorCode, OAuthError};
-pub use ids::{ClientId, GrantId, InvalidId, RequestId, RequestIds, Subject, SubjectKind, TokenId, TokenIds};
-pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Rule, Seen};
+pub use grant::{Grant, GrantState};
+pub use ids::{
+    ClientId, GrantId, InvalidId, InvalidUuid, RequestId, RequestIds, SessionId, Subject, SubjectKind,
+    TimeOrderedIds, TokenId,
+};
+pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Rule, RuleKeys, Seen};
 pub use nearest::nearest;
 pub use params::{MAX_PARAMS, Params};
-pub use request::{IntrospectionRequest, RevocationRequest, TokenRequest};
+pub use request::{
+    IntrospectionRequest, JwtBearerRequest, RefreshRequest, RevocationRequest, TokenRequest, Wanted,
+};
 pub use rng::Rng;
 pub use scope::{InvalidScope, MAX_SCOPE_LEN, MAX_SCOPE_VALUES, ScopeSet};
 pub use secret::Secret;
 pub use slot::{Confirmation, Slot, SlotKey};
+pub use subject_pattern::{InvalidPattern, SubjectPattern};
 pub use time::{Clock, InvalidLifetime, Lifetime, ManualClock, Timestamp};
-pub use token::{AccessToken, Ending, IllegalTransition, TokenState};
+pub use token::{AccessToken, Authority, Ending, IllegalTransition, TokenState};
 
 /// Scopes of Grantry itself; an administrator grants them, registration never does.
 pub mod scopes {

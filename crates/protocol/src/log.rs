@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{ClientId, Subject, Timestamp};
+use crate::{AccessToken, ClientId, Grant, GrantId, SessionId, SlotKey, Subject, Timestamp};
 
 /// Raised by whatever makes the log not continue what nodes have seen: a restore, a promotion that lost entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,11 +48,28 @@ pub enum LogKind {
     All,
     /// Ends nothing; the client was changed.
     ClientChanged,
+    /// Rule: one grant and every token of it.
+    Grant,
+    /// Rule: everything earlier of one session.
+    Session,
 }
 
 impl LogKind {
-    pub const ALL_KINDS: [Self; 6] =
-        [Self::Token, Self::Slot, Self::Client, Self::Subject, Self::All, Self::ClientChanged];
+    pub const ALL_KINDS: [Self; 8] = [
+        Self::Token,
+        Self::Slot,
+        Self::Client,
+        Self::Subject,
+        Self::All,
+        Self::ClientChanged,
+        Self::Grant,
+        Self::Session,
+    ];
+
+    /// Whether an entry of this kind ends all that it names and that has seen less than its position.
+    pub const fn is_rule(self) -> bool {
+        !matches!(self, Self::Token | Self::ClientChanged)
+    }
 
     /// The number that stores keep; never reused for another meaning.
     pub const fn code(self) -> u8 {
@@ -63,6 +80,8 @@ impl LogKind {
             Self::Subject => 4,
             Self::All => 5,
             Self::ClientChanged => 6,
+            Self::Grant => 7,
+            Self::Session => 8,
         }
     }
 
@@ -71,12 +90,13 @@ impl LogKind {
     }
 }
 
-/// An entry that ends everything of what it names which has seen less than the entry's own position.
+/// An entry, made by an administrator, that ends everything of what it names which has seen less than the entry's own position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     Client(ClientId),
     /// Users and clients of that name alike.
     Subject(Subject),
+    Session(SessionId),
     All,
 }
 
@@ -85,6 +105,7 @@ impl Rule {
         match self {
             Self::Client(_) => LogKind::Client,
             Self::Subject(_) => LogKind::Subject,
+            Self::Session(_) => LogKind::Session,
             Self::All => LogKind::All,
         }
     }
@@ -94,7 +115,61 @@ impl Rule {
         match self {
             Self::Client(id) => id.as_str().as_bytes(),
             Self::Subject(subject) => subject.as_str().as_bytes(),
+            Self::Session(id) => id.as_bytes(),
             Self::All => &[],
+        }
+    }
+}
+
+/// All that a rule can name a token or a grant by.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleKeys<'a> {
+    pub slot: Option<&'a SlotKey>,
+    pub client_id: &'a ClientId,
+    pub subject: &'a Subject,
+    pub session: Option<&'a SessionId>,
+    pub grant: Option<&'a GrantId>,
+    pub seen: Seen,
+}
+
+impl<'a> RuleKeys<'a> {
+    /// A rule of this kind with this key ends it, unless it has seen the rule.
+    pub fn iter(&self) -> impl Iterator<Item = (LogKind, &'a [u8])> + use<'a> {
+        [
+            (LogKind::Slot, self.slot.map(|key| key.as_bytes().as_slice())),
+            (LogKind::Client, Some(self.client_id.as_str().as_bytes())),
+            (LogKind::Subject, Some(self.subject.as_str().as_bytes())),
+            (LogKind::All, Some(&[][..])),
+            (LogKind::Grant, self.grant.map(|id| id.as_bytes().as_slice())),
+            (LogKind::Session, self.session.map(|id| id.as_bytes().as_slice())),
+        ]
+        .into_iter()
+        .filter_map(|(kind, key)| key.map(|key| (kind, key)))
+    }
+}
+
+impl<'a> From<&'a AccessToken> for RuleKeys<'a> {
+    fn from(token: &'a AccessToken) -> Self {
+        Self {
+            slot: Some(&token.slot),
+            client_id: &token.client_id,
+            subject: &token.subject,
+            session: token.authority.session.as_ref(),
+            grant: token.authority.grant.as_ref(),
+            seen: token.authority.seen,
+        }
+    }
+}
+
+impl<'a> From<&'a Grant> for RuleKeys<'a> {
+    fn from(grant: &'a Grant) -> Self {
+        Self {
+            slot: grant.slot.as_ref(),
+            client_id: &grant.client_id,
+            subject: &grant.subject,
+            session: grant.session.as_ref(),
+            grant: Some(&grant.id),
+            seen: grant.seen,
         }
     }
 }

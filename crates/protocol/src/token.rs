@@ -1,9 +1,26 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessTokenFormat, Audience, ClientId, Lifetime, ScopeSet, Seen, Slot, SlotKey, Subject, SubjectKind,
-    Timestamp, TokenId,
+    AccessTokenFormat, Audience, ClientId, GrantId, Lifetime, ScopeSet, Seen, SessionId, Slot, SlotKey,
+    Subject, SubjectKind, Timestamp, TokenId,
 };
+
+/// Where a token's right to exist comes from. What is derived from a grant carries what the grant had seen when it was
+/// given, not what was known when the token was made: a rule in between ends both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    pub seen: Seen,
+    /// Absent for a token that no grant stands behind.
+    pub grant: Option<GrantId>,
+    pub session: Option<SessionId>,
+}
+
+impl From<Seen> for Authority {
+    /// Of the request itself.
+    fn from(seen: Seen) -> Self {
+        Self { seen, grant: None, session: None }
+    }
+}
 
 /// An access token as it was issued; nothing in here changes afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +37,17 @@ pub struct AccessToken {
     pub issued_at: Timestamp,
     /// In whole seconds; from this moment on the token is EXPIRED.
     pub expires_at: Timestamp,
-    pub seen: Seen,
+    pub authority: Authority,
 }
 
 impl AccessToken {
-    pub fn issue(id: TokenId, slot: Slot, seen: Seen, now: Timestamp, lifetime: Lifetime) -> Self {
+    pub fn issue(
+        id: TokenId,
+        slot: Slot,
+        authority: impl Into<Authority>,
+        now: Timestamp,
+        lifetime: Lifetime,
+    ) -> Self {
         let issued_at = now.truncated_to_secs();
         Self {
             id,
@@ -37,7 +60,7 @@ impl AccessToken {
             format: slot.format,
             issued_at,
             expires_at: issued_at + lifetime.as_duration(),
-            seen,
+            authority: authority.into(),
         }
     }
 

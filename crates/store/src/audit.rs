@@ -3,7 +3,8 @@ use grantry_protocol::Timestamp;
 
 use crate::Result;
 
-/// What an administrator did. Written in the transaction of the deed itself, never changed.
+/// What an administrator did, or an attack that was fended off. Written in the transaction of the deed itself where
+/// there is one, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub at: Timestamp,
@@ -33,6 +34,9 @@ pub struct AuditRecord {
 
 #[async_trait]
 pub trait AuditTrail: Send + Sync {
+    /// For what changes nothing else; a deed is recorded in its own transaction.
+    async fn audit_append(&self, entry: AuditEntry) -> Result<()>;
+
     /// At most `limit` entries numbered above `after`, oldest first.
     async fn audit_list(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>>;
 }

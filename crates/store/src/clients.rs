@@ -46,6 +46,9 @@ pub trait Clients: Send + Sync {
     /// At most `limit` clients with an id above `after`, in the order of their ids.
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>>;
 
+    /// Whether an enabled client has registered the origin among its `allowed_cors_origins`.
+    async fn client_origin_exists(&self, origin: &str) -> Result<bool>;
+
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome>;
 
     async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome>;

@@ -1,8 +1,8 @@
-//! What happens to a slot and to a token, decided from what the transaction has read under its lock.
+//! What happens to a slot, to a token and to a grant, decided from what the transaction has read under its lock.
 
 use grantry_protocol::{ActiveTokenPolicy, Ending, IllegalTransition, Timestamp, TokenId, TokenState};
 
-use crate::{Issue, StoredToken};
+use crate::{Issue, Opening, Rotation, StoredGrant, StoredToken};
 
 /// What a slot's row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +60,77 @@ pub fn decide_revoke(token: Option<&StoredToken>, now: Timestamp) -> RevokeDecis
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenDecision {
+    /// The grant is there already: an earlier attempt was committed and its answer lost.
+    AlreadyWritten,
+    /// Insert the grant and its token; the grant that the slot names, if any, loses it.
+    Open,
+    /// Write nothing; the live grant that the slot names is the slot's.
+    Yield,
+}
+
+/// `holder` is what the grant's slot names, read under the lock.
+pub fn decide_open(
+    opening: &Opening,
+    already_written: bool,
+    holder: Option<&StoredGrant>,
+    now: Timestamp,
+) -> OpenDecision {
+    match holder {
+        _ if already_written => OpenDecision::AlreadyWritten,
+        Some(holder) if opening.grant.slot.is_some() && holder.is_active(now) => OpenDecision::Yield,
+        _ => OpenDecision::Open,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotationDecision {
+    /// Move the counter on by one, from this value.
+    Rotate {
+        from: u32,
+    },
+    /// The counter stays: a refresh token that is not rotated.
+    Keep,
+    /// The successor was made before: give it again, with the access token that was made with it if that is still
+    /// good, else with the new one.
+    Repeat,
+    TooSlow,
+    /// End the grant.
+    Reuse,
+    Ahead,
+    Over,
+}
+
+/// What a refresh token means, from the counter that it carries and the grant's row.
+pub fn decide_rotation(rotation: &Rotation, stored: &StoredGrant, now: Timestamp) -> RotationDecision {
+    let grant = &stored.grant;
+    // A clock that went back makes the last rotation lie ahead; that is within the grace, too.
+    let within_grace = now.since(grant.rotated_at) <= rotation.grace;
+    // No refresh token came back: this very write was committed, and its answer lost.
+    let is_written = grant.access_token == rotation.token.id;
+    match grant.counter.checked_sub(rotation.presented) {
+        _ if !stored.is_active(now) => RotationDecision::Over,
+        None => RotationDecision::Ahead,
+        Some(0) if !rotation.advance => RotationDecision::Keep,
+        Some(0) => RotationDecision::Rotate { from: grant.counter },
+        Some(1) if within_grace || is_written => RotationDecision::Repeat,
+        Some(_) if within_grace => RotationDecision::TooSlow,
+        Some(_) => RotationDecision::Reuse,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use grantry_protocol::{AccessToken, AccessTokenFormat, Audience, Lifetime, ScopeSet, Seen, Slot};
+    use grantry_protocol::{
+        AccessToken, AccessTokenFormat, Audience, Grant, GrantId, Lifetime, ScopeSet, Seen, Slot,
+    };
 
     use super::IssueDecision::{AlreadyWritten, TakeSlot, TakeSlotAndEnd, YieldTo};
     use super::*;
+    use crate::AuditEntry;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
@@ -119,6 +182,117 @@ mod tests {
                 "{policy:?} observed {observed:?} written {written} holder {holder:?}"
             );
         }
+    }
+
+    fn grant(counter: u32) -> StoredGrant {
+        let token = issue(ActiveTokenPolicy::Reuse, None).token;
+        let grant = Grant {
+            id: GrantId::from_bytes([1; 16]),
+            slot: Some(token.slot),
+            client_id: token.client_id,
+            subject: token.subject,
+            subject_kind: token.subject_kind,
+            scope: token.scope,
+            audience: token.audience,
+            session: None,
+            seen: Seen::NOTHING,
+            created_at: Timestamp::from_secs(10),
+            expires_at: Timestamp::from_secs(5_000),
+            idle_expires_at: Timestamp::from_secs(3_000),
+            counter,
+            rotated_at: Timestamp::from_secs(970),
+            access_token: id(8),
+        };
+        StoredGrant { grant, ended_at: None, ended_by_rule: false }
+    }
+
+    fn rotation(presented: u32, advance: bool) -> Rotation {
+        let Issue { token, policy, .. } = issue(ActiveTokenPolicy::Multiple, None);
+        let audit = AuditEntry {
+            at: NOW,
+            actor: "c".to_owned(),
+            action: "grant.reuse",
+            target: String::new(),
+            detail: serde_json::Value::Null,
+            request_id: None,
+        };
+        Rotation {
+            grant: GrantId::from_bytes([1; 16]),
+            presented,
+            advance,
+            grace: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            token,
+            policy,
+            keep_until: NOW,
+            reuse_audit: audit,
+        }
+    }
+
+    #[test]
+    fn what_a_refresh_token_means() {
+        use RotationDecision::{Ahead, Keep, Over, Repeat, Reuse, Rotate, TooSlow};
+        const LAST: Timestamp = NOW;
+        const AFTER: Timestamp = Timestamp::from_millis(1_000_001);
+        const BACK: Timestamp = Timestamp::from_secs(500);
+        const IDLE: Timestamp = Timestamp::from_secs(3_000);
+        const MAX: u32 = u32::MAX;
+        // The last rotation was 30 s, the whole grace, before LAST.
+        // the grant's counter, presented, rotated, at => decision
+        let table = [
+            (5, 5, true, LAST, Rotate { from: 5 }),
+            (5, 5, true, AFTER, Rotate { from: 5 }),
+            (5, 5, true, BACK, Rotate { from: 5 }),
+            (5, 5, false, AFTER, Keep),
+            (0, 0, true, AFTER, Rotate { from: 0 }),
+            (5, 4, true, LAST, Repeat),
+            (5, 4, true, BACK, Repeat),
+            (5, 4, false, LAST, Repeat),
+            (5, 4, true, AFTER, Reuse),
+            (5, 4, false, AFTER, Reuse),
+            (5, 3, true, LAST, TooSlow),
+            (5, 0, true, LAST, TooSlow),
+            (5, 3, true, AFTER, Reuse),
+            (5, 6, true, LAST, Ahead),
+            (5, 6, false, AFTER, Ahead),
+            (0, MAX, true, AFTER, Ahead),
+            (MAX, 0, true, AFTER, Reuse),
+            (5, 5, true, IDLE, Over),
+            (5, 4, true, IDLE, Over),
+            (5, 6, true, IDLE, Over),
+        ];
+        for (counter, presented, advance, now, expected) in table {
+            let decision = decide_rotation(&rotation(presented, advance), &grant(counter), now);
+            assert_eq!(decision, expected, "{counter} presented {presented} rotated {advance} at {now:?}");
+        }
+        let mut written = grant(5);
+        written.grant.access_token = rotation(4, true).token.id;
+        assert_eq!(decide_rotation(&rotation(4, true), &written, AFTER), Repeat, "the answer was lost");
+        let ends: [fn(&mut StoredGrant); 3] =
+            [|g| g.ended_at = Some(NOW), |g| g.ended_by_rule = true, |g| g.grant.expires_at = NOW];
+        for end in ends {
+            let mut over = grant(5);
+            end(&mut over);
+            for presented in 3..7 {
+                assert_eq!(decide_rotation(&rotation(presented, true), &over, NOW), Over, "{over:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_gets_a_grants_slot() {
+        let Rotation { token, policy, .. } = rotation(0, true);
+        let opening =
+            |slot| Opening { grant: Grant { slot, ..grant(0).grant }, token: token.clone(), policy };
+        let (own, none) = (opening(Some(token.slot)), opening(None));
+        let live = grant(3);
+        let over = StoredGrant { ended_at: Some(NOW), ..grant(3) };
+        assert_eq!(decide_open(&own, false, None, NOW), OpenDecision::Open);
+        assert_eq!(decide_open(&own, false, Some(&live), NOW), OpenDecision::Yield);
+        assert_eq!(decide_open(&own, false, Some(&over), NOW), OpenDecision::Open);
+        assert_eq!(decide_open(&own, false, Some(&live), live.grant.ends_at()), OpenDecision::Open);
+        assert_eq!(decide_open(&own, true, Some(&live), NOW), OpenDecision::AlreadyWritten);
+        assert_eq!(decide_open(&none, false, Some(&live), NOW), OpenDecision::Open);
     }
 
     #[test]

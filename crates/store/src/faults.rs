@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{Client, ClientId, LogEntry, LogHead, Position, Seen, SlotKey, TokenId};
+use grantry_protocol::{
+    Client, ClientId, GrantId, LogEntry, LogHead, Position, Seen, SlotKey, Subject, Timestamp, TokenId,
+};
 
 use crate::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, KeyRecord,
-    Keys, Node, Nodes, Observed, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredToken,
-    Swept, TokenWrite, Tokens, WriteOutcome,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Grants,
+    GrantsSwept, KeyChange, KeyRecord, Keys, Node, Nodes, Observed, Result, Retention, Revocations,
+    RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -107,8 +109,49 @@ impl Tokens for FaultyStore {
         self.read(self.inner.token_find_holder(slot)).await
     }
 
+    async fn token_list(
+        &self,
+        subject: &Subject,
+        after: Option<TokenId>,
+        limit: usize,
+    ) -> Result<Vec<StoredToken>> {
+        self.read(self.inner.token_list(subject, after, limit)).await
+    }
+
+    async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
+        self.read(self.inner.token_last_expiry()).await
+    }
+
     async fn token_count(&self) -> Result<u64> {
         self.read(self.inner.token_count()).await
+    }
+}
+
+#[async_trait]
+impl Grants for FaultyStore {
+    async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
+        self.read(self.inner.grant_find(id)).await
+    }
+
+    async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {
+        self.read(self.inner.grant_find_by_slot(slot)).await
+    }
+
+    async fn grant_list(
+        &self,
+        subject: &Subject,
+        after: Option<GrantId>,
+        limit: usize,
+    ) -> Result<Vec<StoredGrant>> {
+        self.read(self.inner.grant_list(subject, after, limit)).await
+    }
+
+    async fn grant_count(&self) -> Result<u64> {
+        self.read(self.inner.grant_count()).await
+    }
+
+    async fn grant_last_expiry(&self) -> Result<Option<Timestamp>> {
+        self.read(self.inner.grant_last_expiry()).await
     }
 }
 
@@ -120,6 +163,10 @@ impl Clients for FaultyStore {
 
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>> {
         self.read(self.inner.client_list(after, limit)).await
+    }
+
+    async fn client_origin_exists(&self, origin: &str) -> Result<bool> {
+        self.read(self.inner.client_origin_exists(origin)).await
     }
 
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome> {
@@ -144,9 +191,9 @@ impl Keys for FaultyStore {
         self.read(self.inner.key_list()).await
     }
 
-    async fn key_insert_first(&self, keys: Vec<KeyRecord>) -> Result<bool> {
+    async fn key_replace(&self, change: KeyChange) -> Result<bool> {
         self.count();
-        self.inner.key_insert_first(keys).await
+        self.inner.key_replace(change).await
     }
 }
 
@@ -168,6 +215,11 @@ impl Revocations for FaultyStore {
 
 #[async_trait]
 impl AuditTrail for FaultyStore {
+    async fn audit_append(&self, entry: AuditEntry) -> Result<()> {
+        self.count();
+        self.inner.audit_append(entry).await
+    }
+
     async fn audit_list(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>> {
         self.read(self.inner.audit_list(after, limit)).await
     }
@@ -185,5 +237,15 @@ impl Retention for FaultyStore {
     async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept> {
         self.count();
         self.inner.retention_sweep(retention, limit).await
+    }
+
+    async fn retention_sweep_grants(
+        &self,
+        after: Option<GrantId>,
+        retention: Duration,
+        limit: usize,
+    ) -> Result<GrantsSwept> {
+        self.count();
+        self.inner.retention_sweep_grants(after, retention, limit).await
     }
 }

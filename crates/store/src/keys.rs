@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use grantry_protocol::Timestamp;
 
-use crate::Result;
+use crate::{AuditEntry, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyPurpose {
@@ -37,6 +37,23 @@ pub struct KeyRecord {
     pub version: u8,
     pub sealed: Vec<u8>,
     pub created_at: Timestamp,
+    /// From when on it may be used to make something; it is known to verifiers before.
+    pub active_from: Timestamp,
+    /// Until when something that it made can be alive. Absent as long as no successor was made.
+    pub needed_until: Option<Timestamp>,
+    /// From this moment on nothing that it ever made is accepted.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The next state of all keys. Applied only where the present one is the one that it was made from: there are few
+/// keys, and they change rarely.
+#[derive(Clone)]
+pub struct KeyChange {
+    /// By purpose and version.
+    pub from: Vec<KeyRecord>,
+    pub to: Vec<KeyRecord>,
+    /// Absent for the very first keys.
+    pub audit: Option<AuditEntry>,
 }
 
 #[async_trait]
@@ -44,7 +61,7 @@ pub trait Keys: Send + Sync {
     /// All keys, by purpose and version.
     async fn key_list(&self) -> Result<Vec<KeyRecord>>;
 
-    /// Writes the very first keys, all or none, and only into a store that has no key yet; answers whether it did.
-    /// Of two nodes that start at the same time one gets `false` and reads the other's.
-    async fn key_insert_first(&self, keys: Vec<KeyRecord>) -> Result<bool>;
+    /// Writes all keys anew; answers whether it did. `false`: somebody else changed them first, and nothing was written.
+    /// Of two nodes that make the first keys at the same time one gets `false` and reads the other's.
+    async fn key_replace(&self, change: KeyChange) -> Result<bool>;
 }

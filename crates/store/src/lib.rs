@@ -1,7 +1,7 @@
 //! The boundary between Grantry and whatever keeps its tokens.
 //!
 //! One trait per noun, together [`Store`]. What changes is handed in as data ([`TokenWrite`]) and decided by pure
-//! functions ([`decide_issue`], [`decide_revoke`]) that every implementation calls inside its own transaction.
+//! functions ([`decide_issue`], [`decide_rotation`]) that every implementation calls inside its own transaction.
 //! A store has its own clock: what is compared with "now" in a guard is compared with the store's.
 
 mod audit;
@@ -12,6 +12,7 @@ mod decide;
 mod error;
 #[cfg(feature = "testing")]
 mod faults;
+mod grants;
 mod keys;
 mod memory;
 mod nodes;
@@ -22,17 +23,23 @@ mod writes;
 
 pub use audit::{AuditEntry, AuditRecord, AuditTrail};
 pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
-pub use decide::{Holder, IssueDecision, RevokeDecision, decide_issue, decide_revoke};
+pub use decide::{
+    Holder, IssueDecision, OpenDecision, RevokeDecision, RotationDecision, decide_issue, decide_open,
+    decide_revoke, decide_rotation,
+};
 pub use error::{Outage, StoreError};
 #[cfg(feature = "testing")]
 pub use faults::{Fault, FaultyStore};
-pub use keys::{KeyPurpose, KeyRecord, Keys};
+pub use grants::{Grants, StoredGrant};
+pub use keys::{KeyChange, KeyPurpose, KeyRecord, Keys};
 pub use memory::MemoryStore;
 pub use nodes::{Node, NodeId, Nodes};
-pub use retention::{Retention, Swept};
+pub use retention::{GrantsSwept, Retention, Swept};
 pub use revocations::{Revocations, RuleAppend};
 pub use tokens::{StoredToken, Tokens};
-pub use writes::{Issue, RevokeOutcome, TokenWrite, WriteOutcome};
+pub use writes::{
+    AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, TokenWrite, WriteOutcome,
+};
 
 use grantry_protocol::Seen;
 
@@ -46,6 +53,9 @@ pub struct Observed<T> {
 }
 
 /// Everything that a back end has to be.
-pub trait Store: AuditTrail + Clients + Keys + Nodes + Retention + Revocations + Tokens {}
+pub trait Store: AuditTrail + Clients + Grants + Keys + Nodes + Retention + Revocations + Tokens {}
 
-impl<S: AuditTrail + Clients + Keys + Nodes + Retention + Revocations + Tokens + ?Sized> Store for S {}
+impl<S: AuditTrail + Clients + Grants + Keys + Nodes + Retention + Revocations + Tokens + ?Sized> Store
+    for S
+{
+}

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{AccessToken, Ending, SlotKey, Timestamp, TokenId, TokenState};
+use grantry_protocol::{AccessToken, Ending, GrantId, SlotKey, Subject, Timestamp, TokenId, TokenState};
 
 use crate::{Result, TokenWrite, WriteOutcome};
 
@@ -28,9 +28,12 @@ impl StoredToken {
         }
     }
 
-    /// Whether the token may be handed out again: ACTIVE, with more than `min_life` left.
-    pub fn is_reusable(&self, now: Timestamp, min_life: Duration) -> bool {
-        self.state(now) == TokenState::Active && self.token.expires_at > now + min_life
+    /// Whether the token may be handed out again for `grant`: ACTIVE, with more than `min_life` left, and of that very
+    /// grant, so that a pair of tokens ends together.
+    pub fn is_reusable(&self, now: Timestamp, min_life: Duration, grant: Option<GrantId>) -> bool {
+        self.state(now) == TokenState::Active
+            && self.token.expires_at > now + min_life
+            && self.token.authority.grant == grant
     }
 }
 
@@ -44,6 +47,18 @@ pub trait Tokens: Send + Sync {
 
     /// The token that the slot names as its holder, whatever its state.
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>>;
+
+    /// At most `limit` tokens of the subject, users and clients of that name alike, with an id above `after`, in the
+    /// order of their ids, which is that of their age.
+    async fn token_list(
+        &self,
+        subject: &Subject,
+        after: Option<TokenId>,
+        limit: usize,
+    ) -> Result<Vec<StoredToken>>;
+
+    /// The latest `expires_at` of any token; walks through all of them, for the rotation of keys.
+    async fn token_last_expiry(&self) -> Result<Option<Timestamp>>;
 
     /// How many token rows there are; a full count, for operators and benchmarks.
     async fn token_count(&self) -> Result<u64>;

@@ -1,20 +1,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_protocol::{AccessToken, ActiveTokenPolicy, Position, TokenId};
+use grantry_protocol::{AccessToken, ActiveTokenPolicy, Grant, GrantId, Position, Timestamp, TokenId};
 
-use crate::{AuditEntry, NodeId, StoredToken};
+use crate::{AuditEntry, NodeId, StoredGrant, StoredToken};
 
 /// A change of tokens as data: made by a flow, grouped and retried by the persister, decided by the store. Cheap to
 /// clone, since a batch is kept for the case that it has to be halved.
 #[derive(Debug, Clone)]
 pub enum TokenWrite {
     Issue(Arc<Issue>),
+    /// Opens a grant with its first access token.
+    Open(Arc<Opening>),
+    Rotate(Arc<Rotation>),
     /// Ends one token and announces it in the revocation log. The audit row, for an administrator's deed, is written
     /// if the token was ended by it.
     Revoke {
         id: TokenId,
         audit: Option<Arc<AuditEntry>>,
+    },
+    /// Ends a grant and, by a rule in the log, every token of it.
+    RevokeGrant {
+        id: GrantId,
+        /// When the last token of it has expired.
+        keep_until: Timestamp,
+        audit: Option<Arc<AuditEntry>>,
+    },
+    /// Remembers that an assertion was used.
+    ConsumeAssertion {
+        key: AssertionKey,
+        /// When the assertion has expired for every clock that may still take it.
+        expires_at: Timestamp,
     },
     /// Renews the node's own row.
     Heartbeat {
@@ -33,6 +49,40 @@ pub struct Issue {
     pub min_life: Duration,
 }
 
+/// A grant that asks for its slot, if it has one, and its first access token, which displaces whatever holds its own.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    pub grant: Grant,
+    pub token: AccessToken,
+    /// `replace` ends the token that is displaced; otherwise it retires.
+    pub policy: ActiveTokenPolicy,
+}
+
+/// A refresh token that is being used.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    pub grant: GrantId,
+    /// The counter that the refresh token carries.
+    pub presented: u32,
+    /// Whether using it makes the next one; `false` for clients whose refresh token stays the same.
+    pub advance: bool,
+    /// How long after a rotation the refresh token before it may still come back, as the retry of a lost answer.
+    pub grace: Duration,
+    /// How long the grant lives from now on if nobody refreshes again.
+    pub idle: Duration,
+    /// The new access token. It displaces whatever holds its slot.
+    pub token: AccessToken,
+    /// `replace` ends the token that is displaced; otherwise it retires.
+    pub policy: ActiveTokenPolicy,
+    /// Should it turn out to be reuse: until when the log has to remember the end of the grant, and the audit row.
+    pub keep_until: Timestamp,
+    pub reuse_audit: AuditEntry,
+}
+
+/// Who signed the assertion and its `jti`, hashed (RFC 7523 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AssertionKey(pub [u8; 32]);
+
 /// What became of one write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteOutcome {
@@ -40,16 +90,43 @@ pub enum WriteOutcome {
     Issued,
     /// Nothing was written: this token holds the slot.
     SlotHeld(Box<StoredToken>),
+    /// Grant and token are committed.
+    Opened,
+    /// Nothing was written: this live grant holds the slot.
+    GrantHeld(Box<StoredGrant>),
+    Rotated(RotationOutcome),
     Revoked(RevokeOutcome),
+    AssertionConsumed,
+    /// It was used before. Nothing was written.
+    AssertionReplayed,
     HeartbeatRecorded,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RotationOutcome {
+    /// The access token that was handed in is committed; the good refresh token has this counter.
+    Refreshed { counter: u32 },
+    /// The same refresh was done before, and this is what it gave; nothing was written.
+    Repeated { counter: u32, token: Box<StoredToken> },
+    /// A retry that was overtaken by later ones. Nothing was written.
+    TooSlow,
+    /// A spent refresh token came back. The grant was ended by this write.
+    Reused,
+    /// The refresh token is newer than the grant's row: the store has lost a commit. Nothing was written.
+    Ahead,
+    /// The grant is over. Nothing was written.
+    Over,
+    /// No such grant.
+    Unknown,
+}
+
+/// What became of the end of a token or of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeOutcome {
     /// Ended by this write, and announced at this position.
     Revoked(Position),
     /// It had ended before, or has expired; nothing was written.
     AlreadyOver,
-    /// No such token.
+    /// Nothing of that id.
     Unknown,
 }

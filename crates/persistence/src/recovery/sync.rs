@@ -7,15 +7,22 @@
 //! 3. Otherwise the holder has expired meanwhile, or was ended by a rule that the slot's row does not show. Name it as
 //!    observed and write again: the store lets exactly that holder be displaced, and no other.
 //! 4. After `retry_count` rounds give up: the caller is told to come back, and nothing was written.
+//!
+//! The same for a grant of slot binding `none`, which both would open:
+//!
+//! 1. Write the grant with its first token. If they are committed, they are the answer.
+//! 2. A live grant holds the slot. The token that was made becomes a token of that grant, with that grant's authority,
+//!    and asks for its slot as above: both callers hold the same pair.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use grantry_protocol::Clock;
-use grantry_store::{Issue, TokenWrite, WriteOutcome};
+use grantry_protocol::{AccessToken, ActiveTokenPolicy, Clock};
+use grantry_store::{Issue, Opening, TokenWrite, WriteOutcome};
 use metrics::counter;
 
 use crate::group_commit::GroupCommit;
-use crate::{Persisted, PersistenceError, unexpected};
+use crate::{Opened, Persisted, PersistenceError, unexpected};
 
 pub async fn issue(
     commits: &GroupCommit,
@@ -32,7 +39,7 @@ pub async fn issue(
         };
         counter!("grantry_slot_conflicts_total", "mode" => "sync").increment(1);
         // 2.
-        if holder.is_reusable(clock.now(), issue.min_life) {
+        if holder.is_reusable(clock.now(), issue.min_life, issue.token.authority.grant) {
             counter!("grantry_recoveries_total", "mode" => "sync").increment(1);
             return Ok(Persisted::Winner(holder));
         }
@@ -42,4 +49,29 @@ pub async fn issue(
     // 4.
     counter!("grantry_slot_contended_total", "mode" => "sync").increment(1);
     Err(PersistenceError::SlotContended { attempts: retry_count + 1 })
+}
+
+pub async fn open(
+    commits: &GroupCommit,
+    clock: &dyn Clock,
+    retry_count: u32,
+    opening: Arc<Opening>,
+    min_life: Duration,
+) -> Result<Opened, PersistenceError> {
+    // 1.
+    let grant = match commits.submit(TokenWrite::Open(Arc::clone(&opening))).await? {
+        WriteOutcome::Opened => return Ok(Opened::New),
+        WriteOutcome::GrantHeld(grant) => grant,
+        other => return Err(unexpected(&other).into()),
+    };
+    counter!("grantry_slot_conflicts_total", "mode" => "sync").increment(1);
+    // 2.
+    let token = AccessToken { authority: grant.grant.authority(), ..opening.token.clone() };
+    let policy = ActiveTokenPolicy::Reuse;
+    let issue = Arc::new(Issue { token, policy, observed: None, min_life });
+    let token = match self::issue(commits, clock, retry_count, Arc::clone(&issue)).await? {
+        Persisted::Issued => issue.token.clone(),
+        Persisted::Winner(winner) => winner.token,
+    };
+    Ok(Opened::Joined { grant, token: Box::new(token) })
 }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
+mod grants;
 mod group_commit;
+mod recovery_open;
 mod recovery_sync;
 
 use std::sync::Arc;
@@ -10,16 +12,19 @@ use std::time::Duration;
 
 use grantry_persistence::{Persistence, PersistenceSettings};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock, Rng, ScopeSet,
-    Seen, Slot, Timestamp, TokenIds,
+    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Authority, Clock, Grant, Lifetime,
+    ManualClock, Rng, ScopeSet, Seen, Slot, TimeOrderedIds, Timestamp,
 };
-use grantry_store::{FaultyStore, Issue, MemoryStore};
+use grantry_store::{FaultyStore, Issue, MemoryStore, Opening};
+
+/// A token with no more life left than this may be displaced.
+pub const MIN_LIFE: Duration = Duration::from_secs(10);
 
 pub struct World {
     pub store: Arc<FaultyStore>,
     pub clock: Arc<ManualClock>,
     pub persistence: Arc<Persistence>,
-    ids: TokenIds,
+    ids: TimeOrderedIds,
 }
 
 struct CountingRng(std::sync::atomic::AtomicU64);
@@ -50,7 +55,7 @@ impl World {
             retention_time: Duration::from_secs(86_400),
         };
         let persistence = Persistence::start(store.clone(), clock.clone(), settings);
-        Self { store, clock, persistence, ids: TokenIds::default() }
+        Self { store, clock, persistence, ids: TimeOrderedIds::default() }
     }
 
     /// A token of 60 s that may be displaced when it has 10 s left.
@@ -63,7 +68,34 @@ impl World {
         );
         let now = self.clock.now();
         let token =
-            AccessToken::issue(self.ids.next(now, &RNG), slot, Seen::NOTHING, now, Lifetime::from_secs(60));
-        Arc::new(Issue { token, policy, observed: None, min_life: Duration::from_secs(10) })
+            AccessToken::issue(self.ids.token(now, &RNG), slot, Seen::NOTHING, now, Lifetime::from_secs(60));
+        Arc::new(Issue { token, policy, observed: None, min_life: MIN_LIFE })
+    }
+
+    /// A grant of 3,600 s, idle 600 s, that asks for the slot of its first token.
+    pub fn opening(&self, scope: &str) -> Arc<Opening> {
+        let now = self.clock.now();
+        let id = self.ids.grant(now, &RNG);
+        let issue = self.issue(scope, ActiveTokenPolicy::Reuse);
+        let authority = Authority { grant: Some(id), ..issue.token.authority };
+        let token = AccessToken { authority, ..issue.token.clone() };
+        let grant = Grant {
+            id,
+            slot: Some(token.slot),
+            client_id: token.client_id.clone(),
+            subject: token.subject.clone(),
+            subject_kind: token.subject_kind,
+            scope: token.scope.clone(),
+            audience: token.audience.clone(),
+            session: None,
+            seen: authority.seen,
+            created_at: now,
+            expires_at: now + Duration::from_secs(3600),
+            idle_expires_at: now + Duration::from_secs(600),
+            counter: 0,
+            rotated_at: now,
+            access_token: token.id,
+        };
+        Arc::new(Opening { grant, token, policy: issue.policy })
     }
 }

@@ -77,7 +77,7 @@ async fn step_3_a_holder_ended_by_a_rule_is_taken_over_by_naming_it() {
     world.persistence.issue(old.clone()).await.unwrap();
     end_everything_of_the_client(&world).await;
     let mut new = world.issue("read", Reuse);
-    Arc::make_mut(&mut new).token.seen = world.store.revocation_head().await.unwrap().seen();
+    Arc::make_mut(&mut new).token.authority.seen = world.store.revocation_head().await.unwrap().seen();
     // The request did not observe the holder; it learns of it from the first attempt.
     assert_eq!(new.observed, None);
     assert_eq!(world.persistence.issue(new.clone()).await, Ok(Persisted::Issued));

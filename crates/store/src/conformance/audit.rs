@@ -51,3 +51,20 @@ pub async fn entries_are_listed_after_a_number_and_up_to_a_limit(harness: Harnes
     assert_eq!(list(4, 10).await, [""; 0]);
     assert_eq!(list(u64::MAX, usize::MAX).await, [""; 0]);
 }
+
+pub async fn an_entry_can_be_appended_by_itself(harness: Harness) {
+    let entry = harness.entry("grant.stranger", "an id");
+    assert_eq!(harness.store.audit_append(entry.clone()).await, Ok(()));
+    harness.insert(&harness.client("billing")).await;
+    let expected = AuditRecord {
+        number: 1,
+        at: entry.at,
+        actor: entry.actor,
+        action: entry.action.into(),
+        target: entry.target,
+        detail: entry.detail,
+        request_id: entry.request_id,
+    };
+    let audit = harness.audit().await;
+    assert_eq!((audit.len(), &audit[0]), (2, &expected));
+}

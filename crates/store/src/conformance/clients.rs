@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use grantry_protocol::{
-    AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType,
-    Lifetime, LogHead, LogKind, PersistenceMode, ScopeSet, SlotBinding, Timestamp,
+    AccessTokenFormat, ActiveTokenPolicy, AssertionIssuer, AuthMethod, Client, ClientMetadata,
+    ClientSecretHash, GrantType, Lifetime, LogHead, LogKind, PersistenceMode, RefreshTokenRotation, ScopeSet,
+    SlotBinding, Timestamp,
 };
 
 use super::harness::Harness;
@@ -13,16 +14,27 @@ fn with_every_field(id: &str) -> Client {
         id: id.parse().unwrap(),
         metadata: ClientMetadata {
             client_name: Some("Søren's \"billing\"".into()),
-            grant_types: vec![GrantType::ClientCredentials],
+            grant_types: vec![GrantType::ClientCredentials, GrantType::JwtBearer],
             scope: ScopeSet::parse("write read").unwrap(),
             token_endpoint_auth_method: AuthMethod::ClientSecretPost,
             access_token_format: AccessTokenFormat::Jwt,
             persistence: PersistenceMode::Sync,
             active_token_policy: Some(ActiveTokenPolicy::Replace),
-            slot_binding: SlotBinding::None,
+            slot_binding: SlotBinding::Grant,
+            refresh_token_rotation: RefreshTokenRotation::Never,
             access_token_lifetime: Some(Lifetime::from_secs(90)),
             resources: vec!["https://a.example/".into()],
             allowed_resources: Some(Vec::new()),
+            jwks: serde_json::from_str(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#).unwrap(),
+            jwks_uri: Some("https://a.example/jwks".into()),
+            jwt_bearer_subjects: vec!["user-*".to_owned().try_into().unwrap()],
+            jwt_bearer_issuer: Some(AssertionIssuer {
+                issuer: "https://idp.example".into(),
+                jwks: None,
+                jwks_uri: Some("https://idp.example/jwks".into()),
+            }),
+            jwt_bearer_refresh: true,
+            allowed_cors_origins: vec!["https://app.example".into()],
             enabled: false,
         },
         secret: Some(ClientSecretHash { key_version: 255, hash: [0xfe; 32] }),

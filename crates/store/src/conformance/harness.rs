@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use grantry_protocol::{
     AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Client, ClientMetadata, Clock, Lifetime,
-    LogEntry, LogHead, LogKind, ManualClock, Position, Rng, ScopeSet, Slot, Timestamp, TokenId, TokenIds,
-    TokenState, scopes,
+    LogEntry, LogHead, LogKind, ManualClock, Position, Rng, ScopeSet, Slot, TimeOrderedIds, Timestamp,
+    TokenId, TokenState, scopes,
 };
 use serde_json::json;
 
@@ -14,6 +14,10 @@ use crate::{
     Announcement, AuditEntry, AuditRecord, ClientChange, ClientDeletion, ClientOutcome, Issue, RevokeOutcome,
     Store, StoredToken, TokenWrite, WriteOutcome,
 };
+
+mod grants;
+
+pub use grants::{GRACE, GRANT_LIFETIME, IDLE, open, rotate};
 
 /// How long a token of the suite lives.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
@@ -24,7 +28,7 @@ const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub struct Harness {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
-    ids: TokenIds,
+    ids: TimeOrderedIds,
     rng: Counter,
     _guard: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -49,7 +53,7 @@ impl Harness {
         Self {
             store: make(Arc::clone(&clock)),
             clock,
-            ids: TokenIds::default(),
+            ids: TimeOrderedIds::default(),
             rng: Counter::default(),
             _guard: None,
         }
@@ -82,7 +86,7 @@ impl Harness {
         let scope = ScopeSet::parse(scope).unwrap();
         let slot =
             Slot::of_client(client.parse().unwrap(), scope, Audience::default(), AccessTokenFormat::Opaque);
-        let id = self.ids.next(self.now(), &self.rng);
+        let id = self.ids.token(self.now(), &self.rng);
         let lifetime = Lifetime::from_secs(LIFETIME.as_secs());
         AccessToken::issue(id, slot, LogHead::EMPTY.seen(), self.now(), lifetime)
     }

@@ -9,18 +9,26 @@
 mod harness;
 
 pub mod administrators;
+pub mod assertions;
 pub mod audit;
 pub mod batches;
 pub mod clients;
+pub mod grant_retention;
+pub mod grant_rules;
+pub mod grants;
 pub mod keys;
 pub mod nodes;
+pub mod origins;
 pub mod retention;
 pub mod revocations;
+pub mod rotations;
 pub mod rules;
 pub mod slots;
 pub mod tokens;
 
-pub use harness::{Harness, LIFETIME, issue, issue_over, issue_under};
+pub use harness::{
+    GRACE, GRANT_LIFETIME, Harness, IDLE, LIFETIME, issue, issue_over, issue_under, open, rotate,
+};
 
 /// One `#[tokio::test]` for each case, in a module for each noun.
 #[macro_export]
@@ -38,6 +46,9 @@ macro_rules! conformance_suite {
                 revoking_a_token_that_was_never_written_writes_nothing,
                 revoking_an_expired_token_writes_nothing,
                 a_retired_token_can_be_revoked_and_its_successor_keeps_the_slot,
+                a_revocation_writes_its_audit_row_if_it_ended_the_token,
+                tokens_are_listed_by_subject_after_a_cursor_and_up_to_a_limit,
+                the_last_expiry_of_tokens_is_the_latest,
             }
             slots {
                 an_issue_yields_to_a_live_holder,
@@ -64,6 +75,66 @@ macro_rules! conformance_suite {
                 a_write_that_comes_twice_in_one_batch_is_one_row,
                 a_repeated_write_does_not_take_back_what_has_moved_on,
             }
+            grants {
+                a_grant_is_found_as_it_was_written,
+                a_grant_without_slot_and_session_is_found_as_it_was_written,
+                a_grant_that_was_never_opened_is_not_found,
+                an_opening_yields_to_a_live_grant_of_its_slot_and_writes_nothing,
+                of_two_openings_for_one_slot_in_one_batch_the_first_gets_it,
+                an_opening_takes_the_slot_of_a_grant_that_was_ended,
+                an_opening_takes_the_slot_of_a_grant_whose_time_is_over,
+                an_opening_takes_the_slot_of_a_grant_that_nobody_refreshed,
+                an_opening_takes_the_slot_of_a_grant_that_a_rule_has_ended,
+                a_grant_without_slot_yields_to_none_and_takes_none,
+                an_opening_repeated_after_a_lost_answer_is_one_row,
+                an_opening_that_comes_twice_in_one_batch_is_one_row,
+                a_repeated_opening_does_not_take_back_what_has_moved_on,
+                the_first_token_retires_what_holds_its_slot,
+                under_replace_the_first_token_ends_what_holds_its_slot,
+                revoking_a_grant_ends_it_and_its_tokens_and_no_other_grant,
+                a_token_made_of_a_grant_that_was_revoked_is_revoked,
+                revoking_a_grant_that_is_over_writes_nothing,
+                revoking_a_grant_that_was_never_opened_writes_nothing,
+                a_grant_ends_by_the_earlier_of_its_two_times,
+                grants_are_listed_by_subject_after_a_cursor_and_up_to_a_limit,
+                the_last_expiry_of_grants_is_the_latest_absolute_end,
+                a_token_may_be_issued_for_a_grant_beside_its_first,
+            }
+            rotations {
+                the_good_refresh_token_moves_the_grant_on,
+                a_refresh_keeps_a_grant_alive_until_its_absolute_end,
+                a_refresh_token_that_is_not_rotated_stays_good,
+                the_predecessor_within_the_grace_gives_the_same_pair_and_writes_nothing,
+                the_predecessor_gives_a_new_token_if_the_last_one_was_revoked,
+                the_predecessor_gives_a_new_token_if_the_last_one_has_expired,
+                the_predecessor_gives_a_new_token_if_something_else_is_asked_for,
+                an_older_one_within_the_grace_is_too_slow_and_changes_nothing,
+                the_predecessor_after_the_grace_ends_the_grant_and_its_tokens,
+                an_older_one_after_the_grace_ends_the_grant_and_its_tokens,
+                one_that_is_ahead_of_the_grant_changes_nothing,
+                a_grant_that_was_revoked_yields_nothing,
+                a_grant_that_nobody_refreshed_yields_nothing,
+                a_grant_past_its_absolute_end_yields_nothing,
+                a_grant_that_a_rule_has_ended_yields_nothing,
+                a_grant_that_was_never_opened_yields_nothing,
+                two_uses_in_one_batch_are_one_rotation_and_one_pair,
+                uses_at_the_same_time_are_one_rotation_and_one_pair,
+                a_rotation_written_again_after_a_lost_answer_is_one,
+                a_use_that_is_not_rotated_is_written_once_however_often_it_is_tried,
+                a_repetition_with_a_new_token_is_written_once_however_often_it_is_tried,
+                a_clock_that_goes_back_does_not_make_reuse_of_a_retry,
+                the_token_that_is_displaced_retires,
+                under_replace_the_token_that_is_displaced_ends_and_is_announced,
+                under_replace_a_displaced_token_that_has_expired_is_not_announced,
+                a_grant_moves_on_alone,
+            }
+            assertions {
+                an_assertion_is_consumed_once,
+                an_assertion_that_comes_twice_in_one_batch_is_replayed,
+                of_uses_at_the_same_time_one_consumes_the_assertion,
+                an_assertion_is_remembered_until_it_has_expired,
+                expired_assertions_are_swept_and_no_others,
+            }
             clients {
                 a_client_is_found_as_it_was_written,
                 a_public_client_has_no_secret,
@@ -75,6 +146,13 @@ macro_rules! conformance_suite {
                 of_two_updates_at_the_same_time_one_is_applied,
                 changing_or_deleting_a_client_that_does_not_exist_writes_nothing,
                 a_deleted_client_is_gone_and_its_id_is_free_again,
+            }
+            origins {
+                an_origin_exists_once_a_client_has_it,
+                an_update_replaces_the_origins,
+                the_origins_of_a_disabled_client_do_not_count,
+                an_origin_goes_with_the_last_client_that_has_it,
+                what_is_refused_leaves_the_origins_alone,
             }
             administrators {
                 the_last_administrator_can_be_neither_disabled_nor_stripped,
@@ -89,6 +167,10 @@ macro_rules! conformance_suite {
                 a_new_store_has_no_keys,
                 keys_are_listed_by_purpose_and_version,
                 the_first_keys_are_written_once,
+                a_key_is_listed_as_it_was_written,
+                keys_are_replaced_where_they_are_still_what_the_change_was_made_from,
+                a_change_of_keys_that_others_changed_first_writes_nothing,
+                of_two_changes_of_keys_at_the_same_time_one_is_applied,
             }
             revocations {
                 the_log_of_a_new_store_is_empty,
@@ -106,10 +188,20 @@ macro_rules! conformance_suite {
                 rules_of_other_kinds_go_by_their_own_keys,
                 a_rule_of_an_administrator_is_appended_with_its_audit_row,
             }
+            grant_rules {
+                a_rule_about_a_client_ends_its_grants_that_have_not_seen_it,
+                a_rule_about_a_subject_ends_its_grants_that_have_not_seen_it,
+                a_rule_about_a_session_ends_its_grants_that_have_not_seen_it,
+                a_rule_about_everything_ends_all_grants_that_have_not_seen_it,
+                a_rule_about_a_slot_ends_its_grants_that_have_not_seen_it,
+                the_end_of_a_grant_is_a_rule_about_its_tokens_that_have_not_seen_it,
+                a_rule_about_a_session_spares_what_has_none,
+            }
             audit {
                 a_deed_and_its_entry_are_written_together,
                 an_entry_is_listed_as_it_was_written,
                 entries_are_listed_after_a_number_and_up_to_a_limit,
+                an_entry_can_be_appended_by_itself,
             }
             nodes {
                 a_heartbeat_has_the_time_of_the_store,
@@ -127,6 +219,19 @@ macro_rules! conformance_suite {
                 a_younger_token_does_not_keep_a_rule,
                 a_forgotten_entry_leaves_the_head_and_the_numbering_alone,
                 a_node_goes_when_its_heart_has_not_beaten_for_the_retention_time,
+            }
+            grant_retention {
+                there_is_no_grant_to_walk_over_in_a_new_store,
+                a_grant_that_nobody_refreshed_stays_for_the_retention_time,
+                a_grant_past_its_absolute_end_stays_for_the_retention_time,
+                a_grant_that_was_ended_stays_for_the_retention_time,
+                a_grant_that_is_refreshed_stays,
+                the_walk_takes_so_many_grants_a_step_and_ends,
+                a_swept_grant_leaves_its_slot,
+                a_swept_grant_leaves_the_slot_to_its_successor,
+                a_rule_stays_for_as_long_as_a_grant_that_is_older,
+                a_younger_grant_does_not_keep_a_rule,
+                the_ends_of_single_grants_and_tokens_do_not_stay_for_a_grant_that_is_older,
             }
         }
     };
@@ -149,14 +254,20 @@ const SOURCES: &[(&str, &str)] = &[
     ("tokens", include_str!("tokens.rs")),
     ("slots", include_str!("slots.rs")),
     ("batches", include_str!("batches.rs")),
+    ("grants", include_str!("grants.rs")),
+    ("rotations", include_str!("rotations.rs")),
+    ("assertions", include_str!("assertions.rs")),
     ("clients", include_str!("clients.rs")),
+    ("origins", include_str!("origins.rs")),
     ("administrators", include_str!("administrators.rs")),
     ("keys", include_str!("keys.rs")),
     ("revocations", include_str!("revocations.rs")),
     ("rules", include_str!("rules.rs")),
+    ("grant_rules", include_str!("grant_rules.rs")),
     ("audit", include_str!("audit.rs")),
     ("nodes", include_str!("nodes.rs")),
     ("retention", include_str!("retention.rs")),
+    ("grant_retention", include_str!("grant_retention.rs")),
 ];
 
 /// Panics unless these are all the cases that the sources have: a case that is not in the list would never run.

@@ -108,7 +108,7 @@ pub async fn a_younger_token_does_not_keep_a_rule(harness: Harness) {
     harness.update(&mut client, LogKind::Client).await;
     harness.clock.advance(LIFETIME);
     let mut token = harness.token("billing");
-    token.seen = harness.head().await.seen();
+    token.authority.seen = harness.head().await.seen();
     harness.issue(&token).await;
     assert_eq!(sweep(&harness, RETENTION, 100).await, Swept { log_entries: 1, ..Swept::default() });
     assert_eq!(harness.state(token.id).await, TokenState::Active);

@@ -45,7 +45,7 @@ pub async fn a_rule_spares_what_has_seen_it(harness: Harness) {
     harness.insert(&harness.client("billing")).await;
     harness.delete("billing").await;
     let mut token = harness.token("billing");
-    token.seen = harness.head().await.seen();
+    token.authority.seen = harness.head().await.seen();
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
     assert_eq!(harness.state(token.id).await, TokenState::Active);
 }
@@ -55,7 +55,7 @@ pub async fn a_rule_ends_what_has_not_seen_it_even_if_it_was_issued_later(harnes
     harness.insert(&harness.client("billing")).await;
     harness.delete("billing").await;
     let token = harness.token("billing");
-    assert_eq!(token.seen, LogHead::EMPTY.seen());
+    assert_eq!(token.authority.seen, LogHead::EMPTY.seen());
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
     assert_eq!(harness.state(token.id).await, TokenState::Revoked);
 }
@@ -65,7 +65,7 @@ pub async fn a_later_rule_ends_what_has_seen_only_the_earlier_one(harness: Harne
     harness.insert(&client).await;
     harness.update(&mut client, LogKind::Client).await;
     let mut token = harness.token("billing");
-    token.seen = harness.head().await.seen();
+    token.authority.seen = harness.head().await.seen();
     harness.issue(&token).await;
     harness.update(&mut client, LogKind::Client).await;
     assert_eq!(harness.state(token.id).await, TokenState::Revoked);

@@ -134,11 +134,11 @@ pub async fn a_holder_that_a_rule_has_ended_is_shown_so_and_can_be_displaced(har
     harness.delete("billing").await;
 
     let mut next = harness.token("billing");
-    next.seen = harness.head().await.seen();
+    next.authority.seen = harness.head().await.seen();
     let WriteOutcome::SlotHeld(shown) = harness.issue(&next).await else {
         panic!("the holder was overlooked")
     };
-    assert!(shown.ended_by_rule && !shown.is_reusable(harness.now(), Duration::ZERO));
+    assert!(shown.ended_by_rule && !shown.is_reusable(harness.now(), Duration::ZERO, None));
 
     assert_eq!(harness.write(issue_over(holder.id, &next)).await, WriteOutcome::Issued);
     assert_eq!(harness.state(holder.id).await, TokenState::Revoked);

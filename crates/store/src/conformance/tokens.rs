@@ -1,10 +1,10 @@
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, Audience, Ending, Epoch, LogHead, LogKind, Position, ScopeSet, Seen,
-    SlotKey, SubjectKind, TokenState,
+    AccessToken, AccessTokenFormat, Audience, Authority, Ending, Epoch, GrantId, LogHead, LogKind, Position,
+    Rule, ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
 };
 
 use super::harness::{Harness, LIFETIME, issue_over};
-use crate::{RevokeOutcome, StoredToken, WriteOutcome};
+use crate::{RevokeOutcome, StoredToken, TokenWrite, WriteOutcome};
 
 pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
     let token = AccessToken {
@@ -18,7 +18,11 @@ pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
         format: AccessTokenFormat::Jwt,
         issued_at: harness.now().truncated_to_secs(),
         expires_at: harness.now().truncated_to_secs() + LIFETIME,
-        seen: Seen { epoch: Epoch(3), position: Position(u64::from(u32::MAX) + 7) },
+        authority: Authority {
+            seen: Seen { epoch: Epoch(3), position: Position(u64::from(u32::MAX) + 7) },
+            grant: Some(GrantId::from_bytes([0xa6; GrantId::LEN])),
+            session: Some(SessionId::from_bytes([0xa7; SessionId::LEN])),
+        },
     };
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
 
@@ -107,4 +111,51 @@ pub async fn a_retired_token_can_be_revoked_and_its_successor_keeps_the_slot(har
     assert_eq!(harness.state(retired.id).await, TokenState::Revoked);
     assert_eq!(harness.state(successor.id).await, TokenState::Active);
     assert_eq!(harness.holder(&successor).await, Some(successor.id));
+}
+
+pub async fn a_revocation_writes_its_audit_row_if_it_ended_the_token(harness: Harness) {
+    let token = harness.issued("billing").await;
+    let audit = Some(std::sync::Arc::new(harness.entry("token.revoke", "billing")));
+    for id in [token.id, token.id, harness.token("billing").id] {
+        harness.write(TokenWrite::Revoke { id, audit: audit.clone() }).await;
+    }
+    assert_eq!(harness.audit().await.len(), 1);
+}
+
+pub async fn tokens_are_listed_by_subject_after_a_cursor_and_up_to_a_limit(harness: Harness) {
+    let mut own = Vec::new();
+    for client in ["a", "b", "c", "d"] {
+        let mut token = harness.token(client);
+        token.subject = "somebody".parse().unwrap();
+        token.subject_kind = if client == "b" { SubjectKind::User } else { SubjectKind::Client };
+        harness.issue(&token).await;
+        own.push(token.id);
+        harness.issued("other").await;
+        harness.clock.advance(LIFETIME);
+    }
+    harness.revoke(own[3]).await;
+    harness.append(Rule::Client("b".parse().unwrap())).await;
+    let somebody = "somebody".parse().unwrap();
+    let list = async |after, limit| {
+        let tokens = harness.store.token_list(&somebody, after, limit).await.unwrap();
+        for stored in &tokens {
+            assert_eq!(stored, &harness.stored(stored.token.id).await);
+        }
+        tokens.into_iter().map(|stored| stored.token.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 10).await, own);
+    assert_eq!(list(None, 2).await, own[..2]);
+    assert_eq!(list(Some(own[0]), 2).await, own[1..3]);
+    assert_eq!(list(Some(own[3]), 10).await, []);
+    assert_eq!(harness.store.token_list(&"nobody".parse().unwrap(), None, 10).await, Ok(Vec::new()));
+}
+
+pub async fn the_last_expiry_of_tokens_is_the_latest(harness: Harness) {
+    assert_eq!(harness.store.token_last_expiry().await, Ok(None));
+    let latest = harness.issued("a").await;
+    let mut earlier = harness.token("b");
+    earlier.expires_at = harness.now() + LIFETIME / 2;
+    harness.issue(&earlier).await;
+    harness.revoke(latest.id).await;
+    assert_eq!(harness.store.token_last_expiry().await, Ok(Some(latest.expires_at)));
 }
