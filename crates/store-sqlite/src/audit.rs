@@ -7,6 +7,10 @@ use crate::columns::{from_json, saturating, timestamp, to_json};
 
 #[async_trait]
 impl AuditTrail for SqliteStore {
+    async fn audit_append(&self, entry: AuditEntry) -> Result<()> {
+        self.writer.run(move |tx| audit_insert(tx, &entry)).await
+    }
+
     async fn audit_list(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>> {
         self.readers.run(move |snapshot| audit_select(snapshot, saturating(after), saturating(limit))).await
     }

@@ -25,6 +25,11 @@ impl Clients for SqliteStore {
         self.readers.run(move |snapshot| clients_select(snapshot, &after, saturating(limit))).await
     }
 
+    async fn client_origin_exists(&self, origin: &str) -> Result<bool> {
+        let origin = origin.to_owned();
+        self.readers.run(move |snapshot| origin_exists(snapshot, &origin)).await
+    }
+
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome> {
         self.writer.run(move |tx| insert(tx, &client, &audit)).await
     }
@@ -42,6 +47,7 @@ fn insert(tx: &WriteTx<'_>, client: &Client, audit: &AuditEntry) -> rusqlite::Re
     if !client_insert(tx, client)? {
         return Ok(ClientOutcome::AlreadyExists);
     }
+    keep_origins(tx, client)?;
     audit_insert(tx, audit)?;
     Ok(ClientOutcome::Done)
 }
@@ -55,6 +61,7 @@ fn update(tx: &mut WriteTx<'_>, change: &ClientChange) -> rusqlite::Result<Clien
             Some(_) => ClientOutcome::LastAdministrator,
         });
     }
+    keep_origins(tx, client)?;
     tx.announce(change.announcement.kind, client.id.as_str().as_bytes(), change.announcement.keep_until)?;
     audit_insert(tx, &change.audit)?;
     Ok(ClientOutcome::Done)
@@ -67,9 +74,17 @@ fn delete(tx: &mut WriteTx<'_>, deletion: &ClientDeletion) -> rusqlite::Result<C
             Some(_) => ClientOutcome::LastAdministrator,
         });
     }
+    origins_delete(tx, &deletion.id)?;
     tx.announce(LogKind::Client, deletion.id.as_str().as_bytes(), deletion.keep_until)?;
     audit_insert(tx, &deletion.audit)?;
     Ok(ClientOutcome::Done)
+}
+
+/// Those of a disabled client do not count.
+fn keep_origins(tx: &WriteTx<'_>, client: &Client) -> rusqlite::Result<()> {
+    origins_delete(tx, &client.id)?;
+    let origins = client.metadata.enabled.then_some(&client.metadata.allowed_cors_origins);
+    origins.into_iter().flatten().try_for_each(|origin| origin_insert(tx, origin, &client.id))
 }
 
 const CLIENT_SELECT: &str = "
@@ -156,6 +171,37 @@ fn client_version(connection: &Connection, id: &ClientId) -> rusqlite::Result<Op
     connection.prepare_cached(CLIENT_VERSION)?.query_row([id.as_str()], |row| row.get(0)).optional()
 }
 
+const ORIGIN_EXISTS: &str = "SELECT 1 FROM client_origins WHERE origin = ?1 LIMIT 1";
+
+fn origin_exists(connection: &Connection, origin: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(ORIGIN_EXISTS)?.exists([origin])
+}
+
+const ORIGINS_DELETE: &str = "DELETE FROM client_origins WHERE client_id = ?1";
+
+fn origins_delete(connection: &Connection, id: &ClientId) -> rusqlite::Result<()> {
+    connection.prepare_cached(ORIGINS_DELETE)?.execute([id.as_str()])?;
+    Ok(())
+}
+
+/// A client may name one twice.
+const ORIGIN_INSERT: &str = "
+    INSERT INTO client_origins (origin, client_id) VALUES (?1, ?2) ON CONFLICT (origin, client_id) DO NOTHING";
+
+fn origin_insert(connection: &Connection, origin: &str, id: &ClientId) -> rusqlite::Result<()> {
+    connection.prepare_cached(ORIGIN_INSERT)?.execute([origin, id.as_str()])?;
+    Ok(())
+}
+
 #[cfg(test)]
-pub const HOT: [&str; 6] =
-    [CLIENT_SELECT, CLIENTS_SELECT, CLIENT_INSERT, CLIENT_UPDATE, CLIENT_DELETE, CLIENT_VERSION];
+pub const HOT: [&str; 9] = [
+    CLIENT_SELECT,
+    CLIENTS_SELECT,
+    CLIENT_INSERT,
+    CLIENT_UPDATE,
+    CLIENT_DELETE,
+    CLIENT_VERSION,
+    ORIGIN_EXISTS,
+    ORIGINS_DELETE,
+    ORIGIN_INSERT,
+];

@@ -14,6 +14,10 @@ pub fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_millis(row.get(column)?))
 }
 
+pub fn optional_timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+}
+
 /// Text that a type checks when it is made of it.
 pub fn checked<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
@@ -64,4 +68,9 @@ impl Coded for Ending {
 /// For limits and cursors: what SQLite cannot count to is as good as no limit.
 pub fn saturating(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
+}
+
+/// The bytes of an id that a list goes on after; every id is above none.
+pub fn id_above(after: Option<&[u8; 16]>) -> &[u8] {
+    after.map_or(&[], |id| id.as_slice())
 }

@@ -19,9 +19,9 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(primary(error), Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED))
 }
 
-/// Whether the file is no database.
-pub fn is_not_a_database(error: &rusqlite::Error) -> bool {
-    primary(error) == Some(ffi::SQLITE_NOTADB)
+/// Whether the file is no database, or a damaged one.
+pub fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(primary(error), Some(ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

@@ -13,10 +13,15 @@
 //! starves. WAL with `synchronous=FULL`: what is acknowledged survives losing power, and readers never wait.
 //! Dropping the store finishes the jobs in the queues, and SQLite folds the WAL into the file.
 
+mod assertions;
 mod audit;
+mod backup;
+mod backup_error;
 mod clients;
 mod columns;
+mod copy;
 mod errors;
+mod grants;
 mod keys;
 mod metrics;
 mod nodes;
@@ -26,6 +31,7 @@ mod options;
 mod patience;
 mod queue;
 mod readers;
+mod restore;
 mod retention;
 mod revocations;
 mod rules;
@@ -39,11 +45,13 @@ mod turnstile;
 mod wal;
 mod writer;
 
+pub use backup_error::BackupError;
+pub use copy::Progress;
 pub use open_error::OpenError;
 pub use options::SqliteOptions;
 pub use schema::SchemaVersions;
 
-/// Tokens, clients, keys, the revocation log, the audit trail and nodes in one file.
+/// Tokens, grants, clients, keys, the revocation log, the audit trail and nodes in one file.
 pub struct SqliteStore {
     // In this order: the writer's connection is the last to close, and the last to close folds in the WAL.
     readers: readers::Readers,

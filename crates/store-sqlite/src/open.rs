@@ -63,7 +63,7 @@ impl SqliteStore {
 }
 
 /// The absolute path of a file that exists and can be written.
-fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
+pub fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
@@ -77,13 +77,13 @@ fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
     })
 }
 
-fn open_turnstile(path: &Path) -> Result<Turnstile, OpenError> {
+pub fn open_turnstile(path: &Path) -> Result<Turnstile, OpenError> {
     let refused = |source| OpenError::NotWritable { path: Turnstile::path_beside(path), source };
     Turnstile::open(path).map_err(refused)
 }
 
 /// The connection that writes, with the write-ahead log on and the schema up to date.
-fn open_writing(
+pub fn open_writing(
     path: &Path,
     turnstile: &Turnstile,
     options: &SqliteOptions,
@@ -108,7 +108,7 @@ fn open_reading(path: &Path, options: &SqliteOptions) -> Result<Connection, Open
 }
 
 /// The path is taken literally: no URI, and no new file should it vanish meanwhile.
-fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
+pub fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(options.busy_timeout)?;

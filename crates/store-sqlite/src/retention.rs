@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{SlotKey, Timestamp, TokenId};
-use grantry_store::{Result, Retention, Swept};
+use grantry_protocol::{GrantId, SlotKey, Timestamp, TokenId};
+use grantry_store::{GrantsSwept, Result, Retention, Swept};
 use rusqlite::{Connection, params};
 
 use crate::SqliteStore;
-use crate::columns::saturating;
+use crate::assertions::assertions_sweep;
+use crate::columns::{id_above, saturating};
 use crate::nodes::nodes_sweep;
-use crate::revocations::entries_sweep;
+use crate::revocations::{Oldest, entries_sweep};
 use crate::tokens::slot_free;
 use crate::writer::WriteTx;
 
@@ -16,6 +17,15 @@ use crate::writer::WriteTx;
 impl Retention for SqliteStore {
     async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept> {
         self.writer.run(move |tx| sweep(tx, retention, saturating(limit))).await
+    }
+
+    async fn retention_sweep_grants(
+        &self,
+        after: Option<GrantId>,
+        retention: Duration,
+        limit: usize,
+    ) -> Result<GrantsSwept> {
+        self.writer.run(move |tx| sweep_grants(tx, after, retention, saturating(limit))).await
     }
 }
 
@@ -26,19 +36,40 @@ fn sweep(tx: &WriteTx<'_>, retention: Duration, limit: i64) -> rusqlite::Result<
     for (id, slot) in &tokens {
         slots += u64::from(slot_free(tx, *slot, *id)?);
     }
-    // What was logged while the oldest token was made may concern it.
-    let logged_before = oldest_token_select(tx)?.map_or(i64::MAX, millis_of);
+    // What was logged while the oldest was made may concern it.
+    let concerned = Oldest {
+        token: oldest_select(tx, OLDEST_TOKEN_SELECT)?.map_or(i64::MAX, millis_of),
+        grant: oldest_select(tx, OLDEST_GRANT_SELECT)?.map_or(i64::MAX, millis_of),
+    };
     Ok(Swept {
         tokens: tokens.len() as u64,
         slots,
-        log_entries: entries_sweep(tx, tx.now, logged_before, limit)? as u64,
+        log_entries: entries_sweep(tx, tx.now, &concerned, limit)? as u64,
         nodes: nodes_sweep(tx, oldest, limit)? as u64,
+        assertions: assertions_sweep(tx, tx.now, limit)? as u64,
     })
 }
 
-/// When the token was made: the first 48 bits of a UUIDv7 (RFC 9562 §5.7).
-fn millis_of(id: TokenId) -> i64 {
-    id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+fn sweep_grants(
+    tx: &WriteTx<'_>,
+    after: Option<GrantId>,
+    retention: Duration,
+    limit: i64,
+) -> rusqlite::Result<GrantsSwept> {
+    let after = id_above(after.as_ref().map(GrantId::as_bytes));
+    let last = grant_ids_select(tx, after, limit)?.pop();
+    let removed = match &last {
+        Some(last) => grants_sweep(tx, after, *last, tx.now.saturating_sub(retention))?,
+        None => 0,
+    };
+    Ok(GrantsSwept { removed: removed as u64, last })
+}
+
+type Id = [u8; TokenId::LEN];
+
+/// When something was made, in milliseconds: the first 48 bits of its UUIDv7 (RFC 9562 §5.7).
+fn millis_of(id: Id) -> i64 {
+    id[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
 }
 
 const TOKENS_SWEEP: &str = "
@@ -60,12 +91,34 @@ fn tokens_sweep(
 }
 
 const OLDEST_TOKEN_SELECT: &str = "SELECT min(id) FROM tokens";
+const OLDEST_GRANT_SELECT: &str = "SELECT min(id) FROM grants";
 
-fn oldest_token_select(connection: &Connection) -> rusqlite::Result<Option<TokenId>> {
-    let id: Option<[u8; TokenId::LEN]> =
-        connection.prepare_cached(OLDEST_TOKEN_SELECT)?.query_row([], |row| row.get(0))?;
-    Ok(id.map(TokenId::from_bytes))
+fn oldest_select(connection: &Connection, statement: &str) -> rusqlite::Result<Option<Id>> {
+    connection.prepare_cached(statement)?.query_row([], |row| row.get(0))
+}
+
+const GRANT_IDS_SELECT: &str = "SELECT id FROM grants WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+fn grant_ids_select(connection: &Connection, after: &[u8], limit: i64) -> rusqlite::Result<Vec<GrantId>> {
+    let mut statement = connection.prepare_cached(GRANT_IDS_SELECT)?;
+    statement.query_map(params![after, limit], |row| Ok(GrantId::from_bytes(row.get(0)?)))?.collect()
+}
+
+const GRANTS_SWEEP: &str = "
+    DELETE FROM grants WHERE id > ?1 AND id <= ?2
+      AND min(expires_at, idle_expires_at, coalesce(ended_at, expires_at)) <= ?3";
+
+/// Up to and with `last`, those that were over at `over_at`.
+fn grants_sweep(
+    connection: &Connection,
+    after: &[u8],
+    last: GrantId,
+    over_at: Timestamp,
+) -> rusqlite::Result<usize> {
+    let row = params![after, last.as_bytes(), over_at.as_millis()];
+    connection.prepare_cached(GRANTS_SWEEP)?.execute(row)
 }
 
 #[cfg(test)]
-pub const HOT: [&str; 2] = [TOKENS_SWEEP, OLDEST_TOKEN_SELECT];
+pub const HOT: [&str; 5] =
+    [TOKENS_SWEEP, OLDEST_TOKEN_SELECT, OLDEST_GRANT_SELECT, GRANT_IDS_SELECT, GRANTS_SWEEP];

@@ -70,6 +70,20 @@ impl WriteTx<'_> {
     }
 }
 
+/// Begins an epoch with a rule about everything, so that nothing from before it is left.
+pub fn epoch_begin(
+    connection: &Connection,
+    from: &LogHead,
+    epoch: Epoch,
+    keep_until: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let raised = LogHead { epoch, ..*from };
+    let (entry, to) = raised.append(LogKind::All, Vec::new(), keep_until);
+    entry_insert(connection, epoch, &entry, now)?;
+    log_head_update(connection, from, &to)
+}
+
 const LOG_HEAD_SELECT: &str = "SELECT epoch, position, chain FROM log_head WHERE one = 1";
 
 pub fn log_head_select(connection: &Connection) -> rusqlite::Result<LogHead> {
@@ -79,10 +93,10 @@ pub fn log_head_select(connection: &Connection) -> rusqlite::Result<LogHead> {
 }
 
 const LOG_HEAD_UPDATE: &str = "
-    UPDATE log_head SET position = ?3, chain = ?4 WHERE one = 1 AND epoch = ?1 AND position = ?2";
+    UPDATE log_head SET epoch = ?3, position = ?4, chain = ?5 WHERE one = 1 AND epoch = ?1 AND position = ?2";
 
 fn log_head_update(connection: &Connection, from: &LogHead, to: &LogHead) -> rusqlite::Result<()> {
-    let row = params![from.epoch.0, from.position.0, to.position.0, to.chain];
+    let row = params![from.epoch.0, from.position.0, to.epoch.0, to.position.0, to.chain];
     match connection.prepare_cached(LOG_HEAD_UPDATE)?.execute(row)? {
         1 => Ok(()),
         changed => Err(rusqlite::Error::StatementChangedRows(changed)),
@@ -128,17 +142,25 @@ fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
 const ENTRIES_SWEEP: &str = "
     DELETE FROM revocation_log WHERE position IN (
         SELECT position FROM revocation_log
-        WHERE keep_until <= ?1 AND logged_at < ?2
-        ORDER BY position LIMIT ?3)";
+        WHERE keep_until <= ?1 AND logged_at < ?2 AND (kind NOT IN (2, 3, 4, 5, 8) OR logged_at < ?3)
+        ORDER BY position LIMIT ?4)";
 
-/// Removes entries that may be forgotten by `now` and were logged before `logged_before`, in milliseconds.
+/// When the oldest of what entries may concern was made, in milliseconds.
+pub struct Oldest {
+    pub token: i64,
+    /// Concerned by rules alone; the end of a single grant stands in its own row.
+    pub grant: i64,
+}
+
+/// Removes entries that may be forgotten by `now` and were logged before anything that they may concern.
 pub fn entries_sweep(
     connection: &Connection,
     now: Timestamp,
-    logged_before: i64,
+    oldest: &Oldest,
     limit: i64,
 ) -> rusqlite::Result<usize> {
-    connection.prepare_cached(ENTRIES_SWEEP)?.execute(params![now.as_millis(), logged_before, limit])
+    let row = params![now.as_millis(), oldest.token, oldest.grant, limit];
+    connection.prepare_cached(ENTRIES_SWEEP)?.execute(row)
 }
 
 #[cfg(test)]

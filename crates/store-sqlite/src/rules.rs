@@ -1,12 +1,29 @@
-//! Entries of the revocation log that end many tokens at once. They have indexes of their own, which revoking single
+//! Entries of the revocation log that end many things at once. They have indexes of their own, which revoking single
 //! tokens does not touch.
 
-use grantry_protocol::{AccessToken, Epoch, Position, Seen};
+use grantry_protocol::{Epoch, LogKind, Position, RuleKeys, Seen};
 use rusqlite::{Connection, OptionalExtension, params};
+
+/// Whether a rule ends what has these keys. Most things have seen the last one, and then there is nothing to look for.
+pub fn is_ended_by_rule(
+    connection: &Connection,
+    keys: &RuleKeys<'_>,
+    last_rule: Option<Seen>,
+) -> rusqlite::Result<bool> {
+    if last_rule.is_none_or(|rule| rule <= keys.seen) {
+        return Ok(false);
+    }
+    for (kind, key) in keys.iter() {
+        if rule_exists(connection, kind, key, keys.seen)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 const LAST_RULE_SELECT: &str = "
     SELECT epoch, position FROM revocation_log INDEXED BY rules_by_position
-    WHERE kind IN (2, 3, 4, 5) ORDER BY epoch DESC, position DESC LIMIT 1";
+    WHERE kind IN (2, 3, 4, 5, 7, 8) ORDER BY epoch DESC, position DESC LIMIT 1";
 
 /// What has seen this one is ended by none.
 pub fn last_rule_select(connection: &Connection) -> rusqlite::Result<Option<Seen>> {
@@ -15,31 +32,33 @@ pub fn last_rule_select(connection: &Connection) -> rusqlite::Result<Option<Seen
     connection.prepare_cached(LAST_RULE_SELECT)?.query_row([], seen).optional()
 }
 
-/// The key of a rule is what it names, as bytes. The planner takes the partial index only for its own condition.
+/// The planner takes the partial index only for its own condition.
 const RULE_EXISTS: &str = "
     SELECT 1 FROM revocation_log
-    WHERE kind IN (2, 3, 4, 5) AND kind = 2 AND key = ?1 AND (epoch, position) > (?4, ?5)
-    UNION ALL
-    SELECT 1 FROM revocation_log
-    WHERE kind IN (2, 3, 4, 5) AND kind = 3 AND key = ?2 AND (epoch, position) > (?4, ?5)
-    UNION ALL
-    SELECT 1 FROM revocation_log
-    WHERE kind IN (2, 3, 4, 5) AND kind = 4 AND key = ?3 AND (epoch, position) > (?4, ?5)
-    UNION ALL
-    SELECT 1 FROM revocation_log
-    WHERE kind IN (2, 3, 4, 5) AND kind = 5 AND key = x'' AND (epoch, position) > (?4, ?5)
+    WHERE kind IN (2, 3, 4, 5, 7, 8) AND kind = ?1 AND key = ?2 AND (epoch, position) > (?3, ?4)
     LIMIT 1";
 
-/// Whether a rule that the token has not seen names its slot, its client, its subject, or everything.
-pub fn rule_exists(connection: &Connection, token: &AccessToken) -> rusqlite::Result<bool> {
-    connection.prepare_cached(RULE_EXISTS)?.exists(params![
-        token.slot.as_bytes(),
-        token.client_id.as_str().as_bytes(),
-        token.subject.as_str().as_bytes(),
-        token.seen.epoch.0,
-        token.seen.position.0,
-    ])
+/// Whether there is such a rule that `seen` is less than.
+fn rule_exists(connection: &Connection, kind: LogKind, key: &[u8], seen: Seen) -> rusqlite::Result<bool> {
+    let rule = params![kind.code(), key, seen.epoch.0, seen.position.0];
+    connection.prepare_cached(RULE_EXISTS)?.exists(rule)
 }
 
 #[cfg(test)]
 pub const HOT: [&str; 2] = [RULE_EXISTS, LAST_RULE_SELECT];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_rule_is_in_the_condition_of_the_indexes() {
+        let codes: Vec<_> = (0..=u8::MAX)
+            .filter_map(LogKind::from_code)
+            .filter(|kind| kind.is_rule())
+            .map(|kind| kind.code().to_string())
+            .collect();
+        let condition = format!("kind IN ({})", codes.join(", "));
+        assert!(HOT.iter().all(|statement| statement.contains(&condition)), "{condition}");
+    }
+}

@@ -7,7 +7,8 @@ use crate::errors::classify;
 use crate::open_error::OpenError;
 
 /// Each is applied once, in a transaction of its own; never changed after a release.
-const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/0001_initial.sql"))];
+const STEPS: &[M<'static>] =
+    &[M::up(include_str!("migrations/0001_initial.sql")), M::up(include_str!("migrations/0002_grants.sql"))];
 
 /// Set by the first migration.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"GrNt");
@@ -73,7 +74,7 @@ fn refuse_another_program(
 /// What went wrong at the level of SQLite, with the path to it.
 pub fn failed(error: rusqlite::Error, path: &Path) -> OpenError {
     let path = path.to_owned();
-    if crate::errors::is_not_a_database(&error) {
+    if crate::errors::is_damaged(&error) {
         return OpenError::NotADatabase { path };
     }
     OpenError::Store { path, source: classify(error) }

@@ -1,17 +1,22 @@
 use async_trait::async_trait;
-use grantry_protocol::{AccessToken, Ending, Epoch, LogKind, Position, Seen, SlotKey, TokenId};
+use grantry_protocol::{
+    AccessToken, ActiveTokenPolicy, Authority, Ending, Epoch, GrantId, LogKind, Position, Seen, SessionId,
+    SlotKey, Subject, Timestamp, TokenId,
+};
 use grantry_store::{
     AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenWrite,
     Tokens, WriteOutcome, decide_issue, decide_revoke,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::SqliteStore;
 use crate::audit::audit_insert;
-use crate::columns::{Coded, checked, from_json, timestamp, to_json};
+use crate::columns::{
+    Coded, checked, from_json, id_above, optional_timestamp, saturating, timestamp, to_json,
+};
 use crate::nodes::node_upsert;
-use crate::rules::{last_rule_select, rule_exists};
+use crate::rules::{is_ended_by_rule, last_rule_select};
 use crate::writer::WriteTx;
+use crate::{SqliteStore, assertions, grants};
 
 #[async_trait]
 impl Tokens for SqliteStore {
@@ -31,6 +36,29 @@ impl Tokens for SqliteStore {
             .await
     }
 
+    async fn token_list(
+        &self,
+        subject: &Subject,
+        after: Option<TokenId>,
+        limit: usize,
+    ) -> Result<Vec<StoredToken>> {
+        let subject = subject.clone();
+        self.readers
+            .run(move |snapshot| {
+                let last_rule = snapshot.last_rule()?;
+                let mut tokens = tokens_select(snapshot, &subject, after, saturating(limit))?;
+                for stored in &mut tokens {
+                    judge(snapshot, stored, last_rule)?;
+                }
+                Ok(tokens)
+            })
+            .await
+    }
+
+    async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
+        self.readers.run(|snapshot| last_expiry_select(snapshot)).await
+    }
+
     async fn token_count(&self) -> Result<u64> {
         self.readers.run(|snapshot| tokens_count(snapshot)).await
     }
@@ -39,7 +67,13 @@ impl Tokens for SqliteStore {
 fn apply(tx: &mut WriteTx<'_>, write: TokenWrite) -> rusqlite::Result<WriteOutcome> {
     match write {
         TokenWrite::Issue(issue) => self::issue(tx, &issue),
+        TokenWrite::Open(opening) => grants::open(tx, &opening),
+        TokenWrite::Rotate(rotation) => grants::rotate(tx, &rotation).map(WriteOutcome::Rotated),
         TokenWrite::Revoke { id, audit } => revoke(tx, id, audit.as_deref()).map(WriteOutcome::Revoked),
+        TokenWrite::RevokeGrant { id, keep_until, audit } => {
+            grants::revoke(tx, id, keep_until, audit.as_deref()).map(WriteOutcome::Revoked)
+        }
+        TokenWrite::ConsumeAssertion { key, expires_at } => assertions::consume(tx, key, expires_at),
         TokenWrite::Heartbeat { node } => {
             node_upsert(tx, node, tx.now)?;
             Ok(WriteOutcome::HeartbeatRecorded)
@@ -64,9 +98,29 @@ fn issue(tx: &mut WriteTx<'_>, issue: &Issue) -> rusqlite::Result<WriteOutcome> 
         }
         IssueDecision::TakeSlot => {}
     }
-    slot_upsert(tx, &issue.token)?;
-    token_insert(tx, &issue.token)?;
+    insert(tx, &issue.token)?;
     Ok(WriteOutcome::Issued)
+}
+
+/// Gives the token its slot, whoever holds it.
+pub fn displace_and_insert(
+    tx: &mut WriteTx<'_>,
+    token: &AccessToken,
+    policy: ActiveTokenPolicy,
+) -> rusqlite::Result<()> {
+    if policy == ActiveTokenPolicy::Replace
+        && let Some(holder) = slot_select(tx, token.slot)?
+        && holder.expires_at > tx.now
+        && let Some(holder) = token_select(tx, holder.id)?
+    {
+        end(tx, &holder.token, Ending::Inactive)?;
+    }
+    insert(tx, token)
+}
+
+fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> rusqlite::Result<()> {
+    slot_upsert(tx, token)?;
+    token_insert(tx, token)
 }
 
 fn revoke(tx: &mut WriteTx<'_>, id: TokenId, audit: Option<&AuditEntry>) -> rusqlite::Result<RevokeOutcome> {
@@ -87,27 +141,32 @@ fn end(tx: &mut WriteTx<'_>, token: &AccessToken, ending: Ending) -> rusqlite::R
     tx.announce(LogKind::Token, token.id.as_bytes(), token.expires_at)
 }
 
-fn token_find(tx: &WriteTx<'_>, id: TokenId) -> rusqlite::Result<Option<StoredToken>> {
+pub fn token_find(tx: &WriteTx<'_>, id: TokenId) -> rusqlite::Result<Option<StoredToken>> {
     judged(tx, token_select(tx, id)?, last_rule_select(tx)?)
 }
 
-/// With what the rules say, of which most tokens have seen the last.
 fn judged(
     connection: &Connection,
-    stored: Option<StoredToken>,
+    mut stored: Option<StoredToken>,
     last_rule: Option<Seen>,
 ) -> rusqlite::Result<Option<StoredToken>> {
-    let Some(mut stored) = stored else { return Ok(None) };
-    stored.ended_by_rule =
-        last_rule.is_some_and(|rule| rule > stored.token.seen) && rule_exists(connection, &stored.token)?;
-    Ok(Some(stored))
+    if let Some(stored) = &mut stored {
+        judge(connection, stored, last_rule)?;
+    }
+    Ok(stored)
+}
+
+/// Adds what the rules say.
+fn judge(connection: &Connection, stored: &mut StoredToken, last_rule: Option<Seen>) -> rusqlite::Result<()> {
+    stored.ended_by_rule = is_ended_by_rule(connection, &(&stored.token).into(), last_rule)?;
+    Ok(())
 }
 
 macro_rules! select_stored {
     ($where:literal) => {
         concat!(
             "SELECT t.id, t.slot, t.client_id, t.subject, t.subject_kind, t.scope, t.audience, t.format,
-                    t.issued_at, t.expires_at, t.seen_epoch, t.seen_position, t.ended,
+                    t.issued_at, t.expires_at, t.seen_epoch, t.seen_position, t.grant_id, t.session_id, t.ended,
                     EXISTS (SELECT 1 FROM slots WHERE slot = t.slot AND holder = t.id)
              FROM tokens t ",
             $where
@@ -127,6 +186,19 @@ fn holder_select(connection: &Connection, slot: SlotKey) -> rusqlite::Result<Opt
     connection.prepare_cached(HOLDER_SELECT)?.query_row([slot.as_bytes()], stored_token).optional()
 }
 
+const TOKENS_SELECT: &str = select_stored!("WHERE t.subject = ?1 AND t.id > ?2 ORDER BY t.id LIMIT ?3");
+
+fn tokens_select(
+    connection: &Connection,
+    subject: &Subject,
+    after: Option<TokenId>,
+    limit: i64,
+) -> rusqlite::Result<Vec<StoredToken>> {
+    let after = id_above(after.as_ref().map(TokenId::as_bytes));
+    let mut statement = connection.prepare_cached(TOKENS_SELECT)?;
+    statement.query_map(params![subject.as_str(), after, limit], stored_token)?.collect()
+}
+
 /// All but what the rules say.
 fn stored_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
     let token = AccessToken {
@@ -140,22 +212,26 @@ fn stored_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
         format: Coded::of_column(row, 7)?,
         issued_at: timestamp(row, 8)?,
         expires_at: timestamp(row, 9)?,
-        seen: Seen { epoch: Epoch(row.get(10)?), position: Position(row.get(11)?) },
+        authority: Authority {
+            seen: Seen { epoch: Epoch(row.get(10)?), position: Position(row.get(11)?) },
+            grant: row.get::<_, Option<_>>(12)?.map(GrantId::from_bytes),
+            session: row.get::<_, Option<_>>(13)?.map(SessionId::from_bytes),
+        },
     };
-    let ended = row.get::<_, Option<i64>>(12)?.map(|_| Ending::of_column(row, 12)).transpose()?;
-    Ok(StoredToken { token, ended, holds_slot: row.get(13)?, ended_by_rule: false })
+    let ended = row.get::<_, Option<i64>>(14)?.map(|_| Ending::of_column(row, 14)).transpose()?;
+    Ok(StoredToken { token, ended, holds_slot: row.get(15)?, ended_by_rule: false })
 }
 
 const TOKEN_EXISTS: &str = "SELECT 1 FROM tokens WHERE id = ?1";
 
-fn token_exists(connection: &Connection, id: TokenId) -> rusqlite::Result<bool> {
+pub fn token_exists(connection: &Connection, id: TokenId) -> rusqlite::Result<bool> {
     connection.prepare_cached(TOKEN_EXISTS)?.exists([id.as_bytes()])
 }
 
 const TOKEN_INSERT: &str = "
     INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format,
-                        issued_at, expires_at, seen_epoch, seen_position)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                        issued_at, expires_at, seen_epoch, seen_position, grant_id, session_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 fn token_insert(connection: &Connection, token: &AccessToken) -> rusqlite::Result<()> {
     connection.prepare_cached(TOKEN_INSERT)?.execute(params![
@@ -169,8 +245,10 @@ fn token_insert(connection: &Connection, token: &AccessToken) -> rusqlite::Resul
         token.format.code(),
         token.issued_at.as_millis(),
         token.expires_at.as_millis(),
-        token.seen.epoch.0,
-        token.seen.position.0,
+        token.authority.seen.epoch.0,
+        token.authority.seen.position.0,
+        token.authority.grant.as_ref().map(GrantId::as_bytes),
+        token.authority.session.as_ref().map(SessionId::as_bytes),
     ])?;
     Ok(())
 }
@@ -186,6 +264,12 @@ const TOKENS_COUNT: &str = "SELECT count(*) FROM tokens";
 
 fn tokens_count(connection: &Connection) -> rusqlite::Result<u64> {
     connection.prepare_cached(TOKENS_COUNT)?.query_row([], |row| row.get(0))
+}
+
+const LAST_EXPIRY_SELECT: &str = "SELECT max(expires_at) FROM tokens";
+
+fn last_expiry_select(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    connection.prepare_cached(LAST_EXPIRY_SELECT)?.query_row([], |row| optional_timestamp(row, 0))
 }
 
 const SLOT_SELECT: &str = "SELECT holder, expires_at FROM slots WHERE slot = ?1";
@@ -220,5 +304,14 @@ pub fn slot_free(connection: &Connection, slot: SlotKey, holder: TokenId) -> rus
 
 /// Those that run for each request; none may walk through a table.
 #[cfg(test)]
-pub const HOT: [&str; 8] =
-    [TOKEN_SELECT, HOLDER_SELECT, TOKEN_EXISTS, TOKEN_INSERT, TOKEN_END, SLOT_SELECT, SLOT_UPSERT, SLOT_FREE];
+pub const HOT: [&str; 9] = [
+    TOKEN_SELECT,
+    HOLDER_SELECT,
+    TOKENS_SELECT,
+    TOKEN_EXISTS,
+    TOKEN_INSERT,
+    TOKEN_END,
+    SLOT_SELECT,
+    SLOT_UPSERT,
+    SLOT_FREE,
+];

@@ -1,9 +1,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
 mod disk;
 mod full;
+mod migration;
 mod opening;
 mod processes;
+mod restore;
 mod scratch;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Barrier};
 
 use grantry_protocol::{LogKind, ManualClock, Timestamp};
-use grantry_store::{KeyPurpose, KeyRecord, Revocations, StoredToken, TokenWrite};
+use grantry_store::{KeyChange, KeyPurpose, KeyRecord, Revocations, StoredToken, TokenWrite};
 use grantry_store_sqlite::{OpenError, SchemaVersions, SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 
@@ -20,9 +20,20 @@ async fn everything_is_there_after_a_restart() {
     let (held, revoked) = (harness.issued("billing").await, harness.issued("shipping").await);
     harness.revoke(revoked.id).await;
     harness.write(TokenWrite::Heartbeat { node: grantry_store::NodeId([1; 16]) }).await;
-    let key =
-        KeyRecord { purpose: KeyPurpose::Signing, version: 1, sealed: vec![1], created_at: harness.now() };
-    harness.store.key_insert_first(vec![key.clone()]).await.unwrap();
+    let key = KeyRecord {
+        purpose: KeyPurpose::Signing,
+        version: 1,
+        sealed: vec![1],
+        created_at: harness.now(),
+        active_from: harness.now(),
+        needed_until: None,
+        revoked_at: None,
+    };
+    let first_keys = KeyChange { from: Vec::new(), to: vec![key.clone()], audit: None };
+    harness.store.key_replace(first_keys).await.unwrap();
+    let opening = harness.opened("app").await;
+    harness.rotated(&opening, 0).await;
+    let grant = harness.stored_grant(opening.grant.id).await;
     let (head, log, audit) = (harness.head().await, harness.log().await, harness.audit().await);
 
     let clock = Arc::clone(&harness.clock);
@@ -37,7 +48,8 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!((harness.head().await, harness.log().await, harness.audit().await), (head, log, audit));
     assert!(harness.store.key_list().await.unwrap() == [key]);
     assert_eq!(harness.store.node_list().await.unwrap().len(), 1);
-    assert_eq!(harness.store.token_count().await, Ok(2));
+    assert_eq!(harness.stored_grant(opening.grant.id).await, grant);
+    assert_eq!(harness.store.token_count().await, Ok(4));
 }
 
 #[test]
@@ -110,7 +122,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     let complaint = scratch.complaint();
     assert!(
-        complaint.contains("newer version of grantry: its schema has version 99, this one knows up to 1")
+        complaint.contains("newer version of grantry: its schema has version 99, this one knows up to 2")
     );
     assert!(SqliteStore::schema_versions(&scratch.path).is_err());
     let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
@@ -121,12 +133,12 @@ fn a_newer_schema_is_refused_and_left_alone() {
 fn the_schema_can_be_asked_for_without_touching_the_file() {
     let scratch = Scratch::new();
     let missing = SqliteStore::schema_versions(&scratch.path).unwrap();
-    assert_eq!(missing, SchemaVersions { found: 0, needed: 1 });
+    assert_eq!(missing, SchemaVersions { found: 0, needed: 2 });
     assert!(missing.is_behind() && !scratch.path.exists());
 
     drop(scratch.open());
     let current = SqliteStore::schema_versions(&scratch.path).unwrap();
-    assert_eq!(current, SchemaVersions { found: 1, needed: 1 });
+    assert_eq!(current, SchemaVersions { found: 2, needed: 2 });
     assert!(!current.is_behind());
 }
 
