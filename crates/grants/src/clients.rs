@@ -1,8 +1,8 @@
 //! Administration of clients. Every change is one transaction with its audit row and its entry in the revocation log.
 
-use grantry_jose::base64url;
+use grantry_jose::{PublicKeySet, base64url};
 use grantry_protocol::{
-    AuthMethod, Client, ClientId, ClientMetadata, GrantType, InvalidMetadata, LogKind, ScopeSet, Secret,
+    AuthMethod, Client, ClientId, ClientKeySet, ClientMetadata, GrantType, InvalidMetadata, LogKind, ScopeSet, Secret,
     Timestamp, scopes,
 };
 use grantry_store::{Announcement, AuditEntry, ClientChange, ClientDeletion, ClientOutcome};
@@ -71,7 +71,7 @@ impl Grants {
     }
 
     pub async fn client_create(&self, new: NewClient, actor: &Actor) -> Result<ClientWithSecret> {
-        new.metadata.validate(&self.settings.metadata_rules())?;
+        self.check_metadata(&new.metadata)?;
         let id = new.id.unwrap_or_else(|| self.random_client_id());
         let secret = self.secret_for(&new.metadata, new.secret)?;
         let now = self.clock.now();
@@ -101,11 +101,11 @@ impl Grants {
         for _ in 0..ATTEMPTS {
             let current = self.client_get(id).await?;
             let metadata = change(&current.metadata)?;
-            metadata.validate(&self.settings.metadata_rules())?;
-            let (secret, hash) = match (metadata.token_endpoint_auth_method, current.secret) {
-                (AuthMethod::None, _) => (None, None),
-                (_, Some(kept)) => (None, Some(kept)),
-                (_, None) => {
+            self.check_metadata(&metadata)?;
+            let (secret, hash) = match (metadata.token_endpoint_auth_method.has_secret(), current.secret) {
+                (false, _) => (None, None),
+                (true, Some(kept)) => (None, Some(kept)),
+                (true, None) => {
                     let secret = self.random_secret();
                     let hash = self.keys.hash_client_secret(id, &secret);
                     (Some(secret), Some(hash))
@@ -133,10 +133,11 @@ impl Grants {
     ) -> Result<ClientWithSecret> {
         for _ in 0..ATTEMPTS {
             let current = self.client_get(id).await?;
-            if current.metadata.token_endpoint_auth_method == AuthMethod::None {
+            let method = current.metadata.token_endpoint_auth_method;
+            if !method.has_secret() {
                 return Err(InvalidMetadata {
                     field: "token_endpoint_auth_method",
-                    problem: "the client is public and has no secret".to_owned(),
+                    problem: format!("a client of the method \"{}\" has no secret", method.as_str()),
                 }
                 .into());
             }
@@ -226,14 +227,22 @@ impl Grants {
     }
 
     fn secret_for(&self, metadata: &ClientMetadata, given: Option<Secret>) -> Result<Option<Secret>> {
-        match (metadata.token_endpoint_auth_method, given) {
-            (AuthMethod::None, None) => Ok(None),
-            (AuthMethod::None, Some(_)) => {
-                Err(invalid_secret("a public client (\"none\") has no secret".to_owned()))
+        let method = metadata.token_endpoint_auth_method;
+        match (method.has_secret(), given) {
+            (false, None) => Ok(None),
+            (false, Some(_)) => {
+                Err(invalid_secret(format!("a client of the method \"{}\" has no secret", method.as_str())))
             }
-            (_, None) => Ok(Some(self.random_secret())),
-            (_, Some(secret)) => checked_secret(secret).map(Some),
+            (true, None) => Ok(Some(self.random_secret())),
+            (true, Some(secret)) => checked_secret(secret).map(Some),
         }
+    }
+
+    fn check_metadata(&self, metadata: &ClientMetadata) -> std::result::Result<(), InvalidMetadata> {
+        metadata.validate(&self.settings.metadata_rules())?;
+        check_keys("jwks", metadata.jwks.as_ref())?;
+        let issuer = metadata.jwt_bearer_issuer.as_ref();
+        check_keys("jwt_bearer_issuer", issuer.and_then(|issuer| issuer.jwks.as_ref()))
     }
 
     fn random_secret(&self) -> Secret {
@@ -246,6 +255,14 @@ impl Grants {
         let mut bytes = [0; 12];
         self.rng.fill(&mut bytes);
         base64url(bytes).parse().expect("base64url is printable ASCII")
+    }
+}
+
+/// A set from which no signature could ever be verified would lock the client out.
+fn check_keys(field: &'static str, set: Option<&ClientKeySet>) -> std::result::Result<(), InvalidMetadata> {
+    match set.map(|set| PublicKeySet::parse(set.as_json())) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(InvalidMetadata { field, problem: error.to_string() }),
     }
 }
 
@@ -271,7 +288,8 @@ fn with_administration(current: &ClientMetadata) -> ClientMetadata {
     if !metadata.grant_types.contains(&GrantType::ClientCredentials) {
         metadata.grant_types.push(GrantType::ClientCredentials);
     }
-    if metadata.token_endpoint_auth_method == AuthMethod::None {
+    // Who has lost the private key cannot come in by it either.
+    if !metadata.token_endpoint_auth_method.has_secret() {
         metadata.token_endpoint_auth_method = AuthMethod::ClientSecretBasic;
     }
     if let Ok(scope) = ScopeSet::parse(&format!("{} {}", metadata.scope, scopes::ADMIN)) {

@@ -8,7 +8,7 @@ pub enum GrantError {
     /// The request is at fault.
     #[error(transparent)]
     Refused(#[from] OAuthError),
-    /// Not now: the store cannot be reached, is full, or is too busy. The same request may succeed in a moment.
+    /// Not now: the store, or what signs, cannot be reached, is full, or is too busy. The same request may succeed in a moment.
     #[error("temporarily unavailable: {0}")]
     Unavailable(String),
     /// A fault of ours, or data that cannot be understood. What it was is for the log.
@@ -31,6 +31,15 @@ impl From<PersistenceError> for GrantError {
         match error {
             PersistenceError::Store(error) => error.into(),
             PersistenceError::SlotContended { .. } => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<grantry_jose::SignError> for GrantError {
+    fn from(error: grantry_jose::SignError) -> Self {
+        match error {
+            grantry_jose::SignError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            grantry_jose::SignError::Unusable(_) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! What an operator asks when somebody says "my token does not work": what is it, where does it live, why is it not
 //! active?
 
-use grantry_protocol::{AccessTokenFormat, Seen, TokenId, TokenState};
-use grantry_store::StoredToken;
+use std::time::Duration;
+
+use grantry_protocol::{AccessTokenFormat, GrantState, Seen, Timestamp, TokenId, TokenState};
+use grantry_store::{StoredGrant, StoredToken};
 use serde::Serialize;
 
+use crate::tokens::opaque::{self, RefreshToken};
 use crate::{GrantError, Grants};
 
 /// What the text itself says.
@@ -22,8 +25,11 @@ pub struct Inspection {
     pub active: bool,
     /// One sentence for people.
     pub explanation: String,
+    /// Of an access token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<InspectedToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<InspectedRefreshToken>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,19 +56,58 @@ pub struct InspectedRow {
     pub holds_slot: bool,
     pub ended_by_rule: bool,
     pub seen: Seen,
+    /// The grant that it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InspectedRefreshToken {
+    /// The id of its grant.
+    pub grant: String,
+    /// How often the grant had been rotated when it was made.
+    pub counter: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<InspectedGrant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InspectedGrant {
+    pub state: GrantState,
+    pub client_id: String,
+    pub subject: String,
+    pub scope: String,
+    pub audience: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// How often it was rotated: the refresh token with this counter is the one that is good.
+    pub counter: u32,
+    /// Seconds since the epoch, as the four below.
+    pub created_at: i64,
+    pub rotated_at: i64,
+    pub idle_expires_at: i64,
+    pub expires_at: i64,
+    pub inspected_at: i64,
+    pub ended_by_rule: bool,
+    pub seen: Seen,
 }
 
 impl Grants {
     pub async fn inspect(&self, text: &str) -> Result<Inspection, GrantError> {
+        if let Some(presented) = opaque::read_refresh(&self.keys, text) {
+            let stored = self.store.grant_find(presented.grant).await?;
+            return Ok(self.explain_refresh_token(presented, stored));
+        }
         let Some(recognized) = self.recognize_token(text) else {
             return Ok(Inspection {
                 origin: Origin::NotOurs,
                 active: false,
                 explanation:
                     "This was not made with the keys of this deployment: it is forged, damaged, from another \
-                              server, or not an access token at all."
+                              server, or not a token at all."
                         .to_owned(),
                 token: None,
+                refresh_token: None,
             });
         };
         let stored = self.store.token_find(recognized.id).await?;
@@ -89,7 +134,8 @@ impl Grants {
             inspected_at: now.as_secs(),
             holds_slot: stored.holds_slot,
             ended_by_rule: stored.ended_by_rule,
-            seen: stored.token.seen,
+            seen: stored.token.authority.seen,
+            grant: stored.token.authority.grant.map(|id| id.to_string()),
         });
         Inspection {
             origin: Origin::Ours,
@@ -101,6 +147,90 @@ impl Grants {
                 stored: "a row in the store, written in mode sync",
                 row,
             }),
+            refresh_token: None,
+        }
+    }
+
+    fn explain_refresh_token(&self, presented: RefreshToken, stored: Option<StoredGrant>) -> Inspection {
+        let now = self.clock.now();
+        let explanation = match &stored {
+            Some(stored) => explain_grant(presented, stored, self.settings.refresh_grace.as_duration(), now),
+            None => "The row of its grant is not in the store: the grant was over longer than tokens.retention_time \
+                     ago and has been removed, or the store is not the one that it was opened in.",
+        };
+        Inspection {
+            origin: Origin::Ours,
+            active: stored.as_ref().is_some_and(|stored| self.is_good(presented, stored, now)),
+            explanation: explanation.to_owned(),
+            token: None,
+            refresh_token: Some(InspectedRefreshToken {
+                grant: presented.grant.to_string(),
+                counter: presented.counter,
+                row: stored.map(|stored| inspected_grant(&stored, now)),
+            }),
+        }
+    }
+}
+
+fn inspected_grant(stored: &StoredGrant, now: Timestamp) -> InspectedGrant {
+    let grant = &stored.grant;
+    InspectedGrant {
+        state: stored.state(now),
+        client_id: grant.client_id.to_string(),
+        subject: grant.subject.to_string(),
+        scope: grant.scope.to_string(),
+        audience: grant.audience.names().to_vec(),
+        session: grant.session.map(|id| id.to_string()),
+        counter: grant.counter,
+        created_at: grant.created_at.as_secs(),
+        rotated_at: grant.rotated_at.as_secs(),
+        idle_expires_at: grant.idle_expires_at.as_secs(),
+        expires_at: grant.expires_at.as_secs(),
+        inspected_at: now.as_secs(),
+        ended_by_rule: stored.ended_by_rule,
+        seen: grant.seen,
+    }
+}
+
+fn explain_grant(
+    presented: RefreshToken,
+    stored: &StoredGrant,
+    grace: Duration,
+    now: Timestamp,
+) -> &'static str {
+    let grant = &stored.grant;
+    let within_grace = now.since(grant.rotated_at) <= grace;
+    match (stored.state(now), grant.counter.checked_sub(presented.counter)) {
+        (GrantState::Revoked, _) if stored.ended_at.is_none() => {
+            "Its grant is REVOKED by a rule in the revocation log that is later than what the grant has seen: after \
+             the authority was given, the client was disabled or deleted, or an administrator ended all of its \
+             client's, subject's or session's. The list of revocations has the entry."
+        }
+        (GrantState::Revoked, _) => {
+            "Its grant is REVOKED: the client or an administrator ended it, or a spent refresh token came back after \
+             tokens.refresh_grace. The audit trail tells which."
+        }
+        (GrantState::Expired, _) if grant.expires_at <= now => {
+            "Its grant is EXPIRED: tokens.refresh_token_lifetime is over."
+        }
+        (GrantState::Expired, _) => {
+            "Its grant is EXPIRED: nobody refreshed for as long as tokens.refresh_token_idle."
+        }
+        (GrantState::Active, Some(0)) => "It is good: its grant is ACTIVE, and it is the current one.",
+        (GrantState::Active, Some(1)) if within_grace => {
+            "It was used a moment ago and is still taken as a retry, within tokens.refresh_grace; the answer will be \
+             the same successor again."
+        }
+        (GrantState::Active, Some(_)) if within_grace => {
+            "It is spent: later ones have been used. While tokens.refresh_grace lasts it is refused, and nothing is \
+             ended by it."
+        }
+        (GrantState::Active, Some(_)) => {
+            "It is spent: its successor has been made longer than tokens.refresh_grace ago. Whoever uses it ends its \
+             grant, which is ACTIVE."
+        }
+        (GrantState::Active, None) => {
+            "It is newer than its grant's row: the store has lost a commit, as after a restore. It is refused."
         }
     }
 }
@@ -116,8 +246,8 @@ fn explain_state(stored: &StoredToken, state: TokenState) -> String {
         TokenState::Expired => "It is EXPIRED: its time has passed.",
         TokenState::Revoked if stored.ended_by_rule => {
             "It is REVOKED by a rule in the revocation log that is later than what the token has seen: after it \
-             was asked for, its client was disabled or deleted, or an administrator ended all of its client's or \
-             subject's tokens. The list of revocations has the entry."
+             was asked for, its grant was ended, its client was disabled or deleted, or an administrator ended all of \
+             its client's, subject's or session's tokens. The list of revocations has the entry."
         }
         TokenState::Revoked => "It is REVOKED: this very token was ended.",
     }

@@ -3,24 +3,39 @@
 //! 1. Authenticate the caller (RFC 7662 §2.1). The token is looked up meanwhile, so that both reads share a trip to
 //!    the store; nothing of it is told to a caller that fails.
 //! 2. A token that was not made with our keys is inactive; the store is not asked for it. Otherwise its row is read,
-//!    with all that may have ended it, in one snapshot.
-//! 3. The caller may see it if it is its own, meant for it, or if the caller holds `grantry:introspect`. To anybody
-//!    else it is inactive: that it exists is nobody else's business (RFC 7662 §4).
-//! 4. It is active if it is ACTIVE or RETIRED.
+//!    or its grant's, with all that may have ended it, in one snapshot.
+//! 3. The caller may see it if it is its own, or if the caller holds `grantry:introspect`; an access token also if it is
+//!    meant for the caller. To anybody else it is inactive: that it exists is nobody else's business (RFC 7662 §4).
+//! 4. An access token is active if it is ACTIVE or RETIRED. A refresh token is active if its grant is, and it is the
+//!    current one or, within the grace, the one before: what a refresh would take.
 
-use grantry_protocol::{AccessToken, AuthMethod, Client, OAuthError, scopes};
+use grantry_protocol::{AccessToken, AuthMethod, Client, Grant, OAuthError, Timestamp, scopes};
+use grantry_store::{StoredGrant, StoredToken};
 
+use crate::tokens::opaque::RefreshToken;
 use crate::{Credentials, GrantError, Grants};
 
 pub enum Introspection {
     Inactive,
     Active(Box<ActiveToken>),
+    ActiveGrant(Box<ActiveGrant>),
 }
 
 /// The members of RFC 7662 §2.2 come from here.
 pub struct ActiveToken {
     pub token: AccessToken,
     pub issuer: String,
+}
+
+/// The same for a refresh token. It expires when its grant does.
+pub struct ActiveGrant {
+    pub grant: Grant,
+    pub issuer: String,
+}
+
+pub(crate) enum Found {
+    Token(StoredToken),
+    Grant(RefreshToken, StoredGrant),
 }
 
 impl Grants {
@@ -30,23 +45,30 @@ impl Grants {
         token: &str,
     ) -> Result<Introspection, GrantError> {
         // 1.
-        let (caller, stored) =
-            tokio::join!(self.authenticate_confidential(credentials), self.find_token(token));
+        let (caller, found) = tokio::join!(self.authenticate_confidential(credentials), self.find_any(token));
         let caller = caller?;
-        // 2.
-        let Some(stored) = stored? else { return Ok(Introspection::Inactive) };
-        // 3.
-        if !may_see(&caller, &stored.token) {
-            return Ok(Introspection::Inactive);
+        let (now, issuer) = (self.clock.now(), self.settings.issuer.clone());
+        match found? {
+            // 2.
+            None => Ok(Introspection::Inactive),
+            // 3. and 4.
+            Some(Found::Token(StoredToken { token, .. })) if !may_see(&caller, &token) => {
+                Ok(Introspection::Inactive)
+            }
+            Some(Found::Token(stored)) if !stored.state(now).is_honoured() => Ok(Introspection::Inactive),
+            Some(Found::Token(StoredToken { token, .. })) => {
+                Ok(Introspection::Active(Box::new(ActiveToken { token, issuer })))
+            }
+            Some(Found::Grant(_, StoredGrant { grant, .. })) if !may_see_grant(&caller, &grant) => {
+                Ok(Introspection::Inactive)
+            }
+            Some(Found::Grant(presented, stored)) if !self.is_good(presented, &stored, now) => {
+                Ok(Introspection::Inactive)
+            }
+            Some(Found::Grant(_, StoredGrant { grant, .. })) => {
+                Ok(Introspection::ActiveGrant(Box::new(ActiveGrant { grant, issuer })))
+            }
         }
-        // 4.
-        if !stored.state(self.clock.now()).is_honoured() {
-            return Ok(Introspection::Inactive);
-        }
-        Ok(Introspection::Active(Box::new(ActiveToken {
-            token: stored.token,
-            issuer: self.settings.issuer.clone(),
-        })))
     }
 
     /// Anybody can name a public client's id, so it proves nothing here.
@@ -57,6 +79,25 @@ impl Grants {
         }
         Ok(client)
     }
+
+    async fn find_any(&self, text: &str) -> Result<Option<Found>, GrantError> {
+        if let Some((presented, stored)) = self.find_grant(text).await? {
+            return Ok(Some(Found::Grant(presented, stored)));
+        }
+        Ok(self.find_token(text).await?.map(Found::Token))
+    }
+
+    /// Whether a refresh would take it, as far as one can tell without doing it.
+    pub(crate) fn is_good(&self, presented: RefreshToken, stored: &StoredGrant, now: Timestamp) -> bool {
+        let grant = &stored.grant;
+        let within_grace = now.since(grant.rotated_at) <= self.settings.refresh_grace.as_duration();
+        stored.is_active(now)
+            && match grant.counter.checked_sub(presented.counter) {
+                Some(0) => true,
+                Some(1) => within_grace,
+                _ => false,
+            }
+    }
 }
 
 fn may_see(caller: &Client, token: &AccessToken) -> bool {
@@ -64,4 +105,9 @@ fn may_see(caller: &Client, token: &AccessToken) -> bool {
         || token.audience.contains(caller.id.as_str())
         || caller.metadata.resources.iter().any(|resource| token.audience.contains(resource))
         || caller.metadata.scope.contains(scopes::INTROSPECT)
+}
+
+/// No resource server is ever sent a refresh token.
+fn may_see_grant(caller: &Client, grant: &Grant) -> bool {
+    grant.client_id == caller.id || caller.metadata.scope.contains(scopes::INTROSPECT)
 }

@@ -2,15 +2,21 @@
 //! come from. Flows know neither HTTP nor SQL; they take parsed requests and answer with data.
 
 mod admin;
+mod assertions;
 mod authenticate;
 mod client_credentials;
 mod clients;
 mod error;
 mod inspect;
 mod introspect;
+mod issuing;
+mod jwt_bearer;
+mod key_sets;
 mod keys;
+mod refresh;
 mod revocations;
 mod revoke;
+mod sessions;
 mod settings;
 mod tokens;
 
@@ -18,41 +24,52 @@ use std::sync::Arc;
 
 use grantry_jose::JwkSet;
 use grantry_persistence::Persistence;
-use grantry_protocol::{Clock, Rng, TokenIds};
+use grantry_protocol::{Clock, Rng, TimeOrderedIds};
 use grantry_store::Store;
 
+use key_sets::KeySets;
+
+pub use grantry_store::KeyPurpose;
+
 pub use admin::Actor;
-pub use authenticate::{Credentials, PresentedMethod};
-pub use client_credentials::TokenResponse;
+pub use authenticate::{Credentials, Proof};
 pub use clients::{ClientAdminError, ClientWithSecret, NewClient};
 pub use error::GrantError;
 pub use inspect::{Inspection, Origin};
-pub use introspect::{ActiveToken, Introspection};
-pub use keys::{KeyRing, KeyRingError, MasterKey};
+pub use introspect::{ActiveGrant, ActiveToken, Introspection};
+pub use issuing::TokenResponse;
+pub use key_sets::{Fetch, FetchError};
+pub use keys::{
+    KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey, Masters,
+};
 pub use revocations::{RevocationOutcome, RevocationTarget};
+pub use sessions::{SubjectTokens};
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
 /// Everything that the flows need; shared by all requests.
 pub struct Grants {
     store: Arc<dyn Store>,
     persistence: Arc<Persistence>,
-    keys: KeyRing,
+    keys: Arc<KeyRing>,
     settings: TokenSettings,
+    key_sets: KeySets,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    token_ids: TokenIds,
+    ids: TimeOrderedIds,
 }
 
 impl Grants {
     pub fn new(
         store: Arc<dyn Store>,
         persistence: Arc<Persistence>,
-        keys: KeyRing,
+        keys: Arc<KeyRing>,
         settings: TokenSettings,
+        fetch: Arc<dyn Fetch>,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
-        Self { store, persistence, keys, settings, clock, rng, token_ids: TokenIds::default() }
+        let key_sets = KeySets::new(fetch, Arc::clone(&clock));
+        Self { store, persistence, keys, settings, key_sets, clock, rng, ids: TimeOrderedIds::default() }
     }
 
     pub fn settings(&self) -> &TokenSettings {
@@ -62,6 +79,16 @@ impl Grants {
     /// How often a client secret was checked, successfully or not.
     pub fn secret_checks(&self) -> u64 {
         self.keys.secret_checks()
+    }
+
+    /// Whether pages of this origin may call the endpoints that are open to browsers: some enabled client has registered
+    /// it.
+    pub async fn origin_is_registered(&self, origin: &str) -> Result<bool, GrantError> {
+        Ok(self.store.client_origin_exists(origin).await?)
+    }
+
+    pub fn key_options(&self) -> &KeyOptions {
+        self.keys.options()
     }
 
     /// The public signing keys (RFC 7517 §5).

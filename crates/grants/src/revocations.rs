@@ -1,13 +1,16 @@
-//! Revocation by an administrator: one token, or everything so far of a client, of a subject, or of all.
+//! Revocation by an administrator: one token, one grant, or everything so far of a client, of a subject, of a session or
+//! of all.
 //!
-//! 1. A single token is ended like by its own client, whoever that is, with an audit row in the same transaction.
+//! 1. A single token or grant is ended like by its own client, whoever that is, with an audit row in the same
+//!    transaction.
 //! 2. Anything wider is a rule in the revocation log. It ends what was asked for before it, however many tokens that
 //!    is, at the cost of one entry; what is asked for afterwards has seen it and lives.
 
-use grantry_protocol::{ClientId, LogEntry, LogHead, LogKind, Position, Rule, Subject, TokenId};
+use grantry_protocol::{ClientId, GrantId, LogEntry, LogHead, LogKind, Position, Rule, SessionId, Subject, TokenId};
 use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend};
 use serde_json::json;
 
+use crate::tokens::opaque;
 use crate::{Actor, GrantError, Grants};
 
 /// What is to end.
@@ -16,6 +19,8 @@ pub enum RevocationTarget {
     Token(TokenId),
     Client(ClientId),
     Subject(Subject),
+    Grant(GrantId),
+    Session(SessionId),
     All,
 }
 
@@ -24,10 +29,20 @@ pub enum RevocationTarget {
 pub enum RevocationOutcome {
     /// Committed at this position of the log.
     Revoked(Position),
-    /// The token had ended before.
+    /// The token or grant had ended before.
     AlreadyOver,
-    /// There is no such token.
+    /// There is no such token or grant.
     Unknown,
+}
+
+impl From<RevokeOutcome> for RevocationOutcome {
+    fn from(outcome: RevokeOutcome) -> Self {
+        match outcome {
+            RevokeOutcome::Revoked(position) => Self::Revoked(position),
+            RevokeOutcome::AlreadyOver => Self::AlreadyOver,
+            RevokeOutcome::Unknown => Self::Unknown,
+        }
+    }
 }
 
 impl Grants {
@@ -39,12 +54,19 @@ impl Grants {
         let rule = match target {
             // 1.
             RevocationTarget::Token(id) => return self.revoke_one(id, actor).await,
+            RevocationTarget::Grant(id) => return self.revoke_one_grant(id, actor).await,
             // 2.
             RevocationTarget::Client(id) => Rule::Client(id),
             RevocationTarget::Subject(subject) => Rule::Subject(subject),
+            RevocationTarget::Session(id) => Rule::Session(id),
             RevocationTarget::All => Rule::All,
         };
-        let name = String::from_utf8_lossy(rule.key()).into_owned();
+        let name = match &rule {
+            Rule::Client(id) => id.to_string(),
+            Rule::Subject(subject) => subject.to_string(),
+            Rule::Session(id) => id.to_string(),
+            Rule::All => String::new(),
+        };
         let audit = self.revocation_audit(actor, rule.kind(), name);
         let keep_until = self.clock.now() + self.settings.rule_memory();
         let seen = self.store.revocation_append(RuleAppend { rule, keep_until, audit }).await?;
@@ -62,18 +84,21 @@ impl Grants {
         Ok((self.store.revocation_head().await?, entries))
     }
 
-    /// The id of a token of this deployment, from its text.
-    pub fn token_id(&self, text: &str) -> Option<TokenId> {
-        self.recognize_token(text).map(|recognized| recognized.id)
+    /// What the text of a token of this deployment names: an access token, or the grant of a refresh token.
+    pub fn revocation_target(&self, text: &str) -> Option<RevocationTarget> {
+        let grant = opaque::read_refresh(&self.keys, text).map(|token| RevocationTarget::Grant(token.grant));
+        grant.or_else(|| self.recognize_token(text).map(|recognized| RevocationTarget::Token(recognized.id)))
     }
 
     async fn revoke_one(&self, id: TokenId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
         let audit = self.revocation_audit(actor, LogKind::Token, id.to_string());
-        Ok(match self.persistence.revoke(id, Some(audit)).await? {
-            RevokeOutcome::Revoked(position) => RevocationOutcome::Revoked(position),
-            RevokeOutcome::AlreadyOver => RevocationOutcome::AlreadyOver,
-            RevokeOutcome::Unknown => RevocationOutcome::Unknown,
-        })
+        Ok(self.persistence.revoke(id, Some(audit)).await?.into())
+    }
+
+    async fn revoke_one_grant(&self, id: GrantId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
+        let audit = self.revocation_audit(actor, LogKind::Grant, id.to_string());
+        let keep_until = self.clock.now() + self.settings.grant_end_memory();
+        Ok(self.persistence.revoke_grant(id, keep_until, Some(audit)).await?.into())
     }
 
     fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {

@@ -4,8 +4,11 @@
 //! 2. What is not a token of ours, or has no row any more, is as good as revoked: done (RFC 7009 §2.2).
 //! 3. A token of another client is refused and stays (RFC 7009 §2.1).
 //! 4. End it and announce it in the revocation log; committed before the answer. One that is over already is done.
+//!    - A refresh token, whichever of its grant, ends the grant with every access token of it: a client that lost the
+//!      answer of its last refresh holds a spent one, and means the same.
+//!    - An access token ends alone.
 
-use grantry_protocol::OAuthError;
+use grantry_protocol::{Client, ClientId, OAuthError};
 
 use crate::{Credentials, GrantError, Grants};
 
@@ -14,13 +17,23 @@ impl Grants {
         // 1.
         let caller = self.authenticate(credentials).await?.client;
         // 2.
-        let Some(stored) = self.find_token(token).await? else { return Ok(()) };
-        // 3.
-        if stored.token.client_id != caller.id {
-            return Err(OAuthError::unauthorized_client("the token was issued to another client").into());
+        if let Some((_, stored)) = self.find_grant(token).await? {
+            // 3.
+            check_owner(&caller, &stored.grant.client_id)?;
+            // 4.
+            let keep_until = self.clock.now() + self.settings.grant_end_memory();
+            self.persistence.revoke_grant(stored.grant.id, keep_until, None).await?;
+        } else if let Some(stored) = self.find_token(token).await? {
+            check_owner(&caller, &stored.token.client_id)?;
+            self.persistence.revoke(stored.token.id, None).await?;
         }
-        // 4.
-        self.persistence.revoke(stored.token.id, None).await?;
         Ok(())
     }
+}
+
+fn check_owner(caller: &Client, owner: &ClientId) -> Result<(), OAuthError> {
+    if caller.id == *owner {
+        return Ok(());
+    }
+    Err(OAuthError::unauthorized_client("the token was issued to another client"))
 }

@@ -15,6 +15,12 @@ pub struct TokenSettings {
     pub active_token_policy: ActiveTokenPolicy,
     /// A token with no more life left than this is not handed out again.
     pub reuse_minimum_life: Lifetime,
+    /// From the authorization to the absolute end of its grant.
+    pub refresh_token_lifetime: Lifetime,
+    /// From the last refresh to the end of a grant that nobody refreshes.
+    pub refresh_token_idle: Lifetime,
+    /// How long after a rotation the refresh token before it may come back as a retry.
+    pub refresh_grace: Lifetime,
     /// The audience of a token that was asked for without `resource`.
     pub default_audience: Audience,
 }
@@ -40,6 +46,32 @@ impl TokenSettings {
                     "{} is not less than tokens.retention_time ({}), so rows of live tokens would be removed: \
                      shorten the one or lengthen the other",
                     self.access_token_lifetime, self.retention_time
+                ),
+            );
+        }
+        if self.refresh_token_lifetime < Lifetime::from_secs(1) {
+            return refuse("tokens.refresh_token_lifetime", "must be at least 1s".to_owned());
+        }
+        if self.refresh_token_idle < Lifetime::from_secs(1) {
+            return refuse("tokens.refresh_token_idle", "must be at least 1s".to_owned());
+        }
+        if self.refresh_token_idle > self.refresh_token_lifetime {
+            return refuse(
+                "tokens.refresh_token_idle",
+                format!(
+                    "{} is more than tokens.refresh_token_lifetime ({}), so it would mean nothing: shorten the one or \
+                     lengthen the other",
+                    self.refresh_token_idle, self.refresh_token_lifetime
+                ),
+            );
+        }
+        if self.refresh_grace >= self.refresh_token_idle {
+            return refuse(
+                "tokens.refresh_grace",
+                format!(
+                    "{} is not less than tokens.refresh_token_idle ({}), so a stolen refresh token would never be \
+                     recognized: shorten the one or lengthen the other",
+                    self.refresh_grace, self.refresh_token_idle
                 ),
             );
         }
@@ -73,9 +105,15 @@ impl TokenSettings {
         self.reuse_minimum_life.as_duration().min(self.lifetime_for(client).as_duration() / 2)
     }
 
-    /// How long the log must remember a rule. The last token that it ends is one whose request was under way when the
-    /// rule was made: it is issued a little later, and lives for less than `retention_time` from then on.
+    /// How long the log must remember a rule. The last token or grant that it ends is one whose request was under way
+    /// when the rule was made: it is issued a little later, and lives from then on for less than `retention_time`, or
+    /// for `refresh_token_lifetime`.
     pub(crate) fn rule_memory(&self) -> Duration {
+        self.retention_time.max(self.refresh_token_lifetime).as_duration() + LONGEST_REQUEST
+    }
+
+    /// How long the log must remember the end of one grant, for the sake of its access tokens.
+    pub(crate) fn grant_end_memory(&self) -> Duration {
         self.retention_time.as_duration() + LONGEST_REQUEST
     }
 }

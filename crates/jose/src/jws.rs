@@ -1,7 +1,9 @@
+use std::ops::Deref;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, SigningKey, UnusableKey, base64url, from_base64url};
+use crate::{Algorithm, SignError, Signer, SigningKey, base64url, from_base64url};
 
 /// The protected header of what we sign; a header with anything else that must be understood is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,32 +21,40 @@ pub enum InvalidJws {
     Malformed,
     #[error("the header's typ is another one")]
     OtherType,
-    #[error("signed with a key or an algorithm that is not ours")]
+    #[error("signed with an algorithm that is not taken, or that is not the key's own")]
+    Algorithm,
+    /// A newer key set may have the key.
+    #[error("signed with a key that is not known")]
     UnknownKey,
     #[error("the signature does not match")]
     Signature,
 }
 
 /// A compact JWS (RFC 7515 §7.1).
-pub fn sign_compact(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, UnusableKey> {
-    let header = Header { alg: key.algorithm(), typ: typ.to_owned(), kid: key.kid().to_owned(), crit: None };
-    let header = serde_json::to_vec(&header).map_err(|_| UnusableKey(key.algorithm()))?;
-    let claims = serde_json::to_vec(claims).map_err(|_| UnusableKey(key.algorithm()))?;
+pub async fn sign_compact(
+    signer: &dyn Signer,
+    typ: &str,
+    claims: &(impl Serialize + Sync),
+) -> Result<String, SignError> {
+    let alg = signer.algorithm();
+    let header = Header { alg, typ: typ.to_owned(), kid: signer.kid().to_owned(), crit: None };
+    let header = serde_json::to_vec(&header).map_err(|_| SignError::Unusable(alg))?;
+    let claims = serde_json::to_vec(claims).map_err(|_| SignError::Unusable(alg))?;
     let mut token = base64url(header);
     token.push('.');
     token.push_str(&base64url(claims));
-    let signature = key.sign(token.as_bytes())?;
+    let signature = signer.sign(token.as_bytes()).await?;
     token.push('.');
     token.push_str(&base64url(signature));
     Ok(token)
 }
 
-/// The claims of a compact JWS whose `typ`, key, algorithm and signature are as they must be. The header chooses
+/// The claims of a compact JWS of ours whose `typ`, key, algorithm and signature are as they must be. The header chooses
 /// among our keys by `kid` and has to name that key's own algorithm (RFC 8725 §3.1).
-pub fn verify_compact<'k, C: DeserializeOwned>(
+pub fn verify_compact<C: DeserializeOwned, K: Deref<Target = SigningKey>>(
     token: &str,
     typ: &str,
-    find_key: impl FnOnce(&str) -> Option<&'k SigningKey>,
+    find_key: impl FnOnce(&str) -> Option<K>,
 ) -> Result<C, InvalidJws> {
     let (signed, signature) = token.rsplit_once('.').ok_or(InvalidJws::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(InvalidJws::Malformed)?;
@@ -61,7 +71,7 @@ pub fn verify_compact<'k, C: DeserializeOwned>(
     from_json(claims)
 }
 
-fn from_json<T: DeserializeOwned>(part: &str) -> Result<T, InvalidJws> {
+pub(crate) fn from_json<T: DeserializeOwned>(part: &str) -> Result<T, InvalidJws> {
     let bytes = from_base64url(part).ok_or(InvalidJws::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| InvalidJws::Malformed)
 }
@@ -77,8 +87,8 @@ mod tests {
         SigningKey::from_pkcs8(algorithm, &SigningKey::generate_pkcs8(algorithm).unwrap()).unwrap()
     }
 
-    #[test]
-    fn a_library_of_others_verifies_what_we_sign() {
+    #[tokio::test]
+    async fn a_library_of_others_verifies_what_we_sign() {
         for algorithm in Algorithm::ALL {
             let key = key(algorithm);
             let token = sign_compact(
@@ -86,6 +96,7 @@ mod tests {
                 "at+jwt",
                 &json!({"iss": "https://issuer.example", "exp": 4_000_000_000_u64}),
             )
+            .await
             .unwrap();
             let jwk: jsonwebtoken::jwk::Jwk =
                 serde_json::from_value(serde_json::to_value(key.jwk()).unwrap()).unwrap();
@@ -98,11 +109,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn typ_key_algorithm_and_every_byte_matter() {
+    #[tokio::test]
+    async fn typ_key_algorithm_and_every_byte_matter() {
         let (key, other) = (key(Algorithm::Es256), key(Algorithm::EdDsa));
-        let token = sign_compact(&key, "at+jwt", &json!({"sub": "x"})).unwrap();
-        let verify = |token: &str, typ: &str, key| verify_compact::<Value>(token, typ, |_| key);
+        let token = sign_compact(&key, "at+jwt", &json!({"sub": "x"})).await.unwrap();
+        let verify = |token: &str, typ: &str, key| verify_compact::<Value, _>(token, typ, |_| key);
         assert!(verify(&token, "at+jwt", Some(&key)).is_ok());
         assert_eq!(verify(&token, "rt+jwt", Some(&key)), Err(InvalidJws::OtherType));
         assert_eq!(verify(&token, "at+jwt", None), Err(InvalidJws::UnknownKey));
@@ -120,13 +131,13 @@ mod tests {
         let key = key(Algorithm::EdDsa);
         let none =
             format!("{}.{}.", base64url(br#"{"alg":"none","typ":"at+jwt","kid":"x"}"#), base64url(b"{}"));
-        assert_eq!(verify_compact::<Value>(&none, "at+jwt", |_| Some(&key)), Err(InvalidJws::Malformed));
+        assert_eq!(verify_compact::<Value, _>(&none, "at+jwt", |_| Some(&key)), Err(InvalidJws::Malformed));
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "[A-Za-z0-9_.-]{0,120}") {
-            let _ = verify_compact::<Value>(&text, "at+jwt", |_| None);
+            let _ = verify_compact::<Value, &SigningKey>(&text, "at+jwt", |_| None);
         }
     }
 }

@@ -1,16 +1,24 @@
 //! Keys and what is done with them: signatures (RFC 7515), key sets (RFC 7517), MACs and sealing. Everything runs on
 //! aws-lc-rs, with each key parsed once. Key generation draws from aws-lc's own generator, which cannot be replaced.
 
+mod assertion;
 mod jwk;
 mod jws;
 mod mac;
+mod pem;
+mod public_keys;
 mod seal;
+mod signer;
 mod signing;
 
+pub use assertion::{unverified_claims, verify_assertion};
 pub use jwk::{Jwk, JwkSet};
 pub use jws::{Header, InvalidJws, sign_compact, verify_compact};
 pub use mac::MacKey;
+pub use pem::InvalidPem;
+pub use public_keys::{InvalidKeySet, PublicKeySet};
 pub use seal::{SealingKey, Unsealed};
+pub use signer::{SignError, Signer};
 pub use signing::{Algorithm, SigningKey, UnusableKey};
 
 use base64::Engine;

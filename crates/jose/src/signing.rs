@@ -123,6 +123,13 @@ impl SigningKey {
         &self.jwk
     }
 
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        match &self.pair {
+            Pair::Rs256(pair) => Some(pair.public_modulus_len() * 8),
+            Pair::EdDsa(_) | Pair::Es256(_) => None,
+        }
+    }
+
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, UnusableKey> {
         let rng = SystemRandom::new();
         let unusable = |_| UnusableKey(self.algorithm);

@@ -1,14 +1,20 @@
-//! How a client presents itself: the `Authorization` header or the body, never both (RFC 6749 §2.3).
+//! How a client presents itself: by one of the `Authorization` header, a secret in the body, or an assertion in the body
+//! (RFC 6749 §2.3, RFC 7521 §4.2), never by two.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use grantry_grants::{Credentials, PresentedMethod};
+use grantry_grants::{Credentials, Proof};
 use grantry_protocol::{OAuthError, Params, Secret};
 
+/// The only kind of assertion (RFC 7523 §2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const TWO_WAYS: &str = "the client authenticates in two ways at once";
+
 /// # Errors
-/// `invalid_request` for more than one way at once, `invalid_client` for none or for a header that cannot be read.
+/// `invalid_request` for more than one way at once or half of one, `invalid_client` for none or for one that cannot be
+/// read.
 pub fn presented(headers: &HeaderMap, params: &Params<'_>) -> Result<Credentials, OAuthError> {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     let (header, second) = (authorizations.next(), authorizations.next());
@@ -16,9 +22,15 @@ pub fn presented(headers: &HeaderMap, params: &Params<'_>) -> Result<Credentials
         return Err(OAuthError::invalid_request("there is more than one Authorization header"));
     }
     let (body_id, body_secret) = (params.get("client_id"), params.get("client_secret"));
+    if let Some(assertion) = assertion(params)? {
+        if header.is_some() || body_secret.is_some() {
+            return Err(OAuthError::invalid_request(TWO_WAYS));
+        }
+        return Credentials::from_assertion(assertion, body_id);
+    }
     let Some(header) = header else { return from_body(body_id, body_secret) };
     if body_secret.is_some() {
-        return Err(OAuthError::invalid_request("the client authenticates in two ways at once"));
+        return Err(OAuthError::invalid_request(TWO_WAYS));
     }
     let credentials = header.to_str().ok().and_then(from_basic);
     let credentials = credentials.ok_or_else(|| {
@@ -34,10 +46,25 @@ pub fn presented(headers: &HeaderMap, params: &Params<'_>) -> Result<Credentials
     Ok(credentials)
 }
 
+/// RFC 7521 §4.2: the assertion and its type, or neither.
+fn assertion(params: &Params<'_>) -> Result<Option<Secret>, OAuthError> {
+    let kind = params.get("client_assertion_type");
+    let assertion = params.get("client_assertion");
+    match (kind, assertion) {
+        (None, None) => Ok(None),
+        (Some(kind), _) if kind != JWT_BEARER => {
+            Err(OAuthError::invalid_request(format!("client_assertion_type is not {JWT_BEARER}")))
+        }
+        (Some(_), Some(assertion)) => Ok(Some(Secret::new(assertion))),
+        (Some(_), None) => Err(OAuthError::invalid_request("client_assertion_type without client_assertion")),
+        (None, Some(_)) => Err(OAuthError::invalid_request("client_assertion without client_assertion_type")),
+    }
+}
+
 fn from_body(id: Option<&str>, secret: Option<&str>) -> Result<Credentials, OAuthError> {
     let id = id.ok_or_else(|| OAuthError::invalid_client("the request has no client authentication"))?;
-    let method = if secret.is_some() { PresentedMethod::Post } else { PresentedMethod::None };
-    Ok(Credentials { client_id: id.to_owned(), secret: secret.map(Secret::new), method })
+    let proof = secret.map_or(Proof::None, |secret| Proof::Post(Secret::new(secret)));
+    Ok(Credentials { client_id: id.to_owned(), proof })
 }
 
 /// RFC 7617, with id and secret form-encoded before (RFC 6749 §2.3.1).
@@ -48,11 +75,8 @@ fn from_basic(header: &str) -> Option<Credentials> {
     }
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;
-    Some(Credentials {
-        client_id: form_decode(id),
-        secret: Some(Secret::new(form_decode(secret))),
-        method: PresentedMethod::Basic,
-    })
+    let proof = Proof::Basic(Secret::new(form_decode(secret)));
+    Some(Credentials { client_id: form_decode(id), proof })
 }
 
 /// `&` and `=` cannot occur in what was form-encoded; clients that do not encode may still send them.
@@ -70,8 +94,8 @@ mod tests {
 
     fn basic(pair: &str) -> Option<(String, String)> {
         let credentials = from_basic(&format!("Basic {}", STANDARD.encode(pair)))?;
-        let secret = credentials.secret?.expose().to_owned();
-        Some((credentials.client_id, secret))
+        let Proof::Basic(secret) = credentials.proof else { return None };
+        Some((credentials.client_id, secret.expose().to_owned()))
     }
 
     #[test]

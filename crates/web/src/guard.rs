@@ -1,5 +1,6 @@
-//! What every request passes on its way in: a name for the log, a place among those that run at once, a time by which
-//! it is answered.
+//! What every request passes on its way in: a name for the log, a place among those that run at once, and, further in,
+//! a time by which it is answered. They are two layers, so that what stands between them ([`crate::cors`]) sees the
+//! answer to a request that took too long.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,13 +34,17 @@ pub async fn guard(State(state): State<Arc<WebState>>, mut request: Request, nex
     response
 }
 
+/// Who is turned away here gets no CORS headers either: finding out about its origin is work that this saves.
 async fn run(state: &WebState, request: Request, next: Next) -> Response {
-    let limits = &state.settings.limits;
     let Some(_place) = Place::take(state) else {
         state.metrics.overload.increment(1);
         return Refusal::temporarily_unavailable("too many requests at once").into_response();
     };
-    match timeout(limits.request_timeout, next.run(request)).await {
+    next.run(request).await
+}
+
+pub async fn deadline(State(state): State<Arc<WebState>>, request: Request, next: Next) -> Response {
+    match timeout(state.settings.limits.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             tracing::warn!("the request was not answered within limits.request_timeout");

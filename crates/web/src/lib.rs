@@ -4,6 +4,7 @@ mod address;
 mod admin;
 mod attempts;
 mod body;
+mod cors;
 mod credentials;
 mod guard;
 mod health;

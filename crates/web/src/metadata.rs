@@ -6,12 +6,11 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use grantry_jose::JwkSet;
+use grantry_jose::Algorithm;
 use grantry_protocol::{AuthMethod, GrantType};
 use serde_json::json;
 
-/// Seconds for which clients may keep either answer; a new key is published at least that long before its first use.
-const MAX_AGE: &str = "public, max-age=300";
+use crate::WebState;
 
 pub fn render(issuer: &str) -> Bytes {
     let methods: Vec<&str> = AuthMethod::ALL.iter().map(|method| method.as_str()).collect();
@@ -22,14 +21,19 @@ pub fn render(issuer: &str) -> Bytes {
         .map(|method| method.as_str())
         .collect();
     let grants: Vec<&str> = GrantType::ALL.iter().map(|grant| grant.as_str()).collect();
+    // Of client assertions; RFC 8414 §2 wants them named wherever private_key_jwt is.
+    let algorithms: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect();
     let document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth2/token"),
-        "token_endpoint_auth_methods_supported": confidential,
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": format!("{issuer}/oauth2/introspect"),
         "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint": format!("{issuer}/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "jwks_uri": format!("{issuer}/oauth2/jwks"),
         "grant_types_supported": grants,
         "response_types_supported": [],
@@ -37,20 +41,20 @@ pub fn render(issuer: &str) -> Bytes {
     document.to_string().into()
 }
 
-pub fn render_jwks(keys: &JwkSet) -> Bytes {
-    serde_json::to_vec(keys).unwrap_or_default().into()
-}
-
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414 §3).
-pub async fn authorization_server(State(state): State<Arc<crate::WebState>>) -> Response {
-    cacheable("application/json", state.metadata.clone())
+pub async fn authorization_server(State(state): State<Arc<WebState>>) -> Response {
+    cacheable(&state, "application/json", state.metadata.clone())
 }
 
-/// `GET /oauth2/jwks` (RFC 7517 §5).
-pub async fn jwks(State(state): State<Arc<crate::WebState>>) -> Response {
-    cacheable("application/jwk-set+json", state.jwks.clone())
+/// `GET /oauth2/jwks` (RFC 7517 §5). Rendered anew each time: which keys are published depends on the clock.
+pub async fn jwks(State(state): State<Arc<WebState>>) -> Response {
+    let keys = serde_json::to_vec(&state.grants.jwks()).unwrap_or_default();
+    cacheable(&state, "application/jwk-set+json", keys.into())
 }
 
-fn cacheable(content_type: &'static str, body: Bytes) -> Response {
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, MAX_AGE)], body).into_response()
+/// A new key is published at least as long before its first use as either answer may be kept.
+fn cacheable(state: &WebState, content_type: &'static str, body: Bytes) -> Response {
+    let max_age = state.grants.key_options().jwks_max_age.as_secs();
+    ([(CONTENT_TYPE, content_type.to_owned()), (CACHE_CONTROL, format!("public, max-age={max_age}"))], body)
+        .into_response()
 }

@@ -6,17 +6,22 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use crate::cors::{Cors, cors};
 use crate::{WebState, admin, guard, health, metadata, oauth2, respond};
 
 /// What the internet may reach.
 pub fn public_router(state: Arc<WebState>) -> Router {
-    let guarded = Router::new()
+    // What web pages may reach, if their origin is registered. Introspection is for resource servers, which are none.
+    let posted = Router::new()
         .route("/oauth2/token", post(oauth2::token::post))
-        .route("/oauth2/introspect", post(oauth2::introspect::post))
-        .route("/oauth2/revoke", post(oauth2::revoke::post))
+        .route("/oauth2/revoke", post(oauth2::revoke::post));
+    let read = Router::new()
         .route("/oauth2/jwks", get(metadata::jwks))
-        .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server))
-        .method_not_allowed_fallback(respond::method_not_allowed)
+        .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
+    let closed = Router::new().route("/oauth2/introspect", post(oauth2::introspect::post));
+    let guarded = open_to_pages(posted, &state, "POST")
+        .merge(open_to_pages(read, &state, "GET, HEAD"))
+        .merge(within_deadline(closed, &state))
         .fallback(respond::not_found)
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
     guarded.merge(health_routes()).with_state(state)
@@ -34,13 +39,30 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
                 .delete(admin::clients::delete),
         )
         .route("/admin/v1/clients/{client_id}/secret", post(admin::clients::rotate_secret))
+        .route("/admin/v1/keys", get(admin::keys::list).post(admin::keys::create))
+        .route("/admin/v1/keys/{purpose}/{version}/revoke", post(admin::keys::revoke))
         .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
-        .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect))
-        .method_not_allowed_fallback(respond::method_not_allowed)
+        .route("/admin/v1/tokens", get(admin::tokens::list))
+        .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect));
+    let guarded = within_deadline(guarded, &state)
         .fallback(respond::not_found)
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
     let operations = health_routes().route("/metrics", get(health::metrics));
     guarded.merge(operations).with_state(state)
+}
+
+fn open_to_pages(
+    routes: Router<Arc<WebState>>,
+    state: &Arc<WebState>,
+    methods: &'static str,
+) -> Router<Arc<WebState>> {
+    within_deadline(routes, state).layer(from_fn_with_state(Cors::new(state, methods), cors))
+}
+
+fn within_deadline(routes: Router<Arc<WebState>>, state: &Arc<WebState>) -> Router<Arc<WebState>> {
+    routes
+        .method_not_allowed_fallback(respond::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(state), guard::deadline))
 }
 
 /// Not behind the guard: an overloaded server still has to say how it is.

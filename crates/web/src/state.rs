@@ -47,9 +47,8 @@ pub struct WebState {
     pub(crate) attempts: Attempts,
     pub(crate) metrics: HttpMetrics,
     pub(crate) running: AtomicUsize,
-    /// Answers that never change while the server runs.
+    /// Never changes while the server runs.
     pub(crate) metadata: Bytes,
-    pub(crate) jwks: Bytes,
 }
 
 impl WebState {
@@ -62,7 +61,6 @@ impl WebState {
     ) -> Arc<Self> {
         let attempts = Attempts::new(&settings.limits);
         let metadata = metadata::render(&grants.settings().issuer);
-        let jwks = metadata::render_jwks(&grants.jwks());
         Arc::new(Self {
             grants,
             readiness,
@@ -73,7 +71,6 @@ impl WebState {
             metrics: HttpMetrics::new(),
             running: AtomicUsize::new(0),
             metadata,
-            jwks,
         })
     }
 }

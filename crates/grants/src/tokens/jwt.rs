@@ -41,7 +41,7 @@ struct ReadClaims {
     _stored: Stored,
 }
 
-pub fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret, GrantError> {
+pub async fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret, GrantError> {
     let claims = Claims {
         iss: issuer,
         sub: token.subject.as_str(),
@@ -53,7 +53,7 @@ pub fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret
         jti: token.id.to_string(),
         grantry_stored: Stored::Row,
     };
-    Ok(Secret::new(sign_compact(keys.signing_key(), TYP, &claims)?))
+    Ok(Secret::new(sign_compact(keys.signer().as_ref(), TYP, &claims).await?))
 }
 
 pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<TokenId> {

@@ -18,10 +18,10 @@ pub struct Recognized {
 impl Grants {
     /// The text of a token. For an opaque token always the same one; a JWT may be signed anew, with the same id,
     /// expiry and scope.
-    pub(crate) fn write_token(&self, token: &AccessToken) -> Result<Secret, GrantError> {
+    pub(crate) async fn write_token(&self, token: &AccessToken) -> Result<Secret, GrantError> {
         match token.format {
             AccessTokenFormat::Opaque => Ok(opaque::write(&self.keys, token.id)),
-            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings.issuer, token),
+            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings.issuer, token).await,
         }
     }
 

@@ -1,35 +1,68 @@
-//! Opaque access tokens: `gta_` and, in base64url, key version (1 byte) ‖ flags (1) ‖ id (16) ‖ MAC (20). The MAC
-//! covers the prefix and every byte before it. The store holds the id alone, so a stolen database yields no token,
-//! and a forged token is refused before any look-up.
+//! Opaque tokens: a prefix and, in base64url, key version (1 byte) ‖ flags (1) ‖ id (16) ‖ counter (4, refresh tokens
+//! only) ‖ MAC (20). The MAC covers the prefix and every byte before it. The store holds the id alone, so a stolen
+//! database yields no token, and a forged token is refused before any look-up.
 
 use grantry_jose::{base64url, from_base64url};
-use grantry_protocol::{Secret, TokenId};
+use grantry_protocol::{GrantId, Secret, TokenId};
 
 use crate::KeyRing;
 
-const PREFIX: &str = "gta_";
+const ACCESS: &str = "gta_";
+const REFRESH: &str = "gtr_";
 const MAC_LEN: usize = 20;
-const SIGNED_LEN: usize = 2 + TokenId::LEN;
+const COUNTER_LEN: usize = 4;
 /// No flag is defined yet; a token that sets one is not ours.
 const FLAGS: u8 = 0;
 
+/// What a refresh token says: which grant, and how often that had been rotated when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshToken {
+    pub grant: GrantId,
+    pub counter: u32,
+}
+
 pub fn write(keys: &KeyRing, id: TokenId) -> Secret {
-    let (version, key) = keys.newest_token_mac();
-    let mut bytes = [0; SIGNED_LEN + MAC_LEN];
-    bytes[0] = version;
-    bytes[1] = FLAGS;
-    bytes[2..SIGNED_LEN].copy_from_slice(id.as_bytes());
-    let mac = key.tag(&[PREFIX.as_bytes(), &bytes[..SIGNED_LEN]]);
-    bytes[SIGNED_LEN..].copy_from_slice(&mac[..MAC_LEN]);
-    Secret::new(format!("{PREFIX}{}", base64url(bytes)))
+    seal(keys, ACCESS, id.as_bytes())
 }
 
 pub fn read(keys: &KeyRing, text: &str) -> Option<TokenId> {
-    let bytes = from_base64url(text.strip_prefix(PREFIX)?)?;
-    let (signed, mac) = bytes.split_at_checked(SIGNED_LEN).filter(|(_, mac)| mac.len() == MAC_LEN)?;
-    let key = keys.token_mac(signed[0])?;
-    if !key.verify(&[PREFIX.as_bytes(), signed], mac) || signed[1] != FLAGS {
+    let id = open(keys, ACCESS, text)?;
+    Some(TokenId::from_bytes(id.try_into().ok()?))
+}
+
+pub fn write_refresh(keys: &KeyRing, token: RefreshToken) -> Secret {
+    let mut bytes = [0; GrantId::LEN + COUNTER_LEN];
+    bytes[..GrantId::LEN].copy_from_slice(token.grant.as_bytes());
+    bytes[GrantId::LEN..].copy_from_slice(&token.counter.to_be_bytes());
+    seal(keys, REFRESH, &bytes)
+}
+
+pub fn read_refresh(keys: &KeyRing, text: &str) -> Option<RefreshToken> {
+    let bytes = open(keys, REFRESH, text)?;
+    let (grant, counter) = bytes.split_at_checked(GrantId::LEN)?;
+    Some(RefreshToken {
+        grant: GrantId::from_bytes(grant.try_into().ok()?),
+        counter: u32::from_be_bytes(counter.try_into().ok()?),
+    })
+}
+
+fn seal(keys: &KeyRing, prefix: &str, content: &[u8]) -> Secret {
+    let (version, key) = keys.newest_token_mac();
+    let mut bytes = vec![version, FLAGS];
+    bytes.extend_from_slice(content);
+    let mac = key.tag(&[prefix.as_bytes(), &bytes]);
+    bytes.extend_from_slice(&mac[..MAC_LEN]);
+    Secret::new(format!("{prefix}{}", base64url(bytes)))
+}
+
+fn open(keys: &KeyRing, prefix: &str, text: &str) -> Option<Vec<u8>> {
+    let mut bytes = from_base64url(text.strip_prefix(prefix)?)?;
+    let (signed, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_LEN)?)?;
+    let (version, flags) = (*signed.first()?, *signed.get(1)?);
+    let key = keys.token_mac(version)?;
+    if !key.verify(&[prefix.as_bytes(), signed], mac) || flags != FLAGS {
         return None;
     }
-    Some(TokenId::from_bytes(signed[2..].try_into().ok()?))
+    bytes.truncate(bytes.len() - MAC_LEN);
+    Some(bytes.split_off(2))
 }

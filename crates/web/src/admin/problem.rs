@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use grantry_grants::{ClientAdminError, GrantError};
+use grantry_grants::{ClientAdminError, GrantError, KeyAdminError};
 use grantry_protocol::InvalidMetadata;
 use serde::Serialize;
 
@@ -102,6 +102,21 @@ impl From<ClientAdminError> for Problem {
             | ClientAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
             ClientAdminError::Invalid(invalid) => invalid.into(),
             ClientAdminError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyAdminError> for Problem {
+    fn from(error: KeyAdminError) -> Self {
+        match error {
+            KeyAdminError::NotFound => Self::not_found("there is no such key"),
+            KeyAdminError::NotConfirmed => Self::invalid_field("confirm", error.to_string()),
+            KeyAdminError::RevokedAlready
+            | KeyAdminError::AlreadyExists
+            | KeyAdminError::NoVersionLeft(_)
+            | KeyAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
+            KeyAdminError::Invalid { field, problem } => Self::invalid_field(field, problem),
+            KeyAdminError::Failed(error) => error.into(),
         }
     }
 }

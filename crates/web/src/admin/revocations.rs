@@ -7,7 +7,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::{RevocationOutcome, RevocationTarget};
-use grantry_protocol::{LogEntry, LogKind, Position, TokenId};
+use grantry_protocol::{GrantId, LogEntry, LogKind, Position, SessionId, TokenId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -18,9 +18,12 @@ use crate::respond::json_no_store;
 
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
-const FIELDS: &str = "exactly one of token, token_id, client_id, subject or \"all\": true";
+const FIELDS: [&str; 6] = ["token", "token_id", "grant_id", "session_id", "client_id", "subject"];
+const EXPECTED: &str = "the body must have exactly one of token, token_id, grant_id, session_id, client_id, subject or \
+                        \"all\": true";
 
-/// `POST /admin/v1/revocations`. 201 with the position in the log once it is committed, 200 for a token that was over.
+/// `POST /admin/v1/revocations`. 201 with the position in the log once it is committed, 200 for a token or a grant that
+/// was over.
 pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let actor = authorize(&state, &head.headers, &head.extensions).await?;
@@ -30,7 +33,7 @@ pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Res
             Ok(json_no_store(StatusCode::CREATED, &json!({ "position": position })))
         }
         RevocationOutcome::AlreadyOver => Ok(json_no_store(StatusCode::OK, &json!({ "already_over": true }))),
-        RevocationOutcome::Unknown => Err(Problem::not_found("there is no such token")),
+        RevocationOutcome::Unknown => Err(Problem::not_found("there is no such token or grant")),
     }
 }
 
@@ -60,25 +63,34 @@ pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Resul
 fn read_target(state: &WebState, body: &Value) -> Result<RevocationTarget, Problem> {
     let fields = body.as_object().filter(|fields| fields.len() == 1);
     let only = fields.and_then(|fields: &Map<String, Value>| fields.iter().next());
-    let (name, value) = only.ok_or_else(|| Problem::bad_request(format!("the body must have {FIELDS}")))?;
+    let (name, value) = only.ok_or_else(|| Problem::bad_request(EXPECTED))?;
     if name == "all" {
         let all = value.as_bool().filter(|all| *all).map(|_| RevocationTarget::All);
         return all.ok_or_else(|| Problem::invalid_field("all", "must be true"));
     }
-    let field = ["token", "token_id", "client_id", "subject"].into_iter().find(|field| field == name);
-    let field = field.ok_or_else(|| Problem::bad_request(format!("the body must have {FIELDS}")))?;
+    let field = FIELDS.into_iter().find(|field| field == name);
+    let field = field.ok_or_else(|| Problem::bad_request(EXPECTED))?;
     let text = value.as_str().ok_or_else(|| Problem::invalid_field(field, "must be a string"))?;
     let invalid = |error: grantry_protocol::InvalidId| Problem::invalid_field(field, error.to_string());
+    let no_uuid = |what: &'static str| Problem::invalid_field(field, what);
     match field {
+        // An access token ends alone, a refresh token with its grant (RFC 7009 §2.1).
         "token" => state
             .grants
-            .token_id(text)
-            .map(RevocationTarget::Token)
+            .revocation_target(text)
             .ok_or_else(|| Problem::invalid_field(field, "was not made with the keys of this deployment")),
         "token_id" => text
-            .parse::<TokenId>()
+            .parse()
             .map(RevocationTarget::Token)
-            .map_err(|_| Problem::invalid_field(field, "must be a UUID, the jti of the token")),
+            .map_err(|_| no_uuid("must be a UUID, the jti of the token")),
+        "grant_id" => text
+            .parse()
+            .map(RevocationTarget::Grant)
+            .map_err(|_| no_uuid("must be a UUID, the id of a grant")),
+        "session_id" => text
+            .parse()
+            .map(RevocationTarget::Session)
+            .map_err(|_| no_uuid("must be a UUID, the id of a session")),
         "client_id" => text.parse().map(RevocationTarget::Client).map_err(invalid),
         _ => text.parse().map(RevocationTarget::Subject).map_err(invalid),
     }
@@ -93,20 +105,24 @@ fn entry_json(entry: &LogEntry) -> Value {
     })
 }
 
-/// A token by its id, a client and a subject by their names, a slot by its hash.
+/// A token, a grant and a session by their ids, a client and a subject by their names, a slot by its hash.
 fn readable_key(entry: &LogEntry) -> String {
-    let as_hex = || {
-        entry.key.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-    };
-    match entry.kind {
-        LogKind::Token => {
-            let id = entry.key.as_slice().try_into().map(TokenId::from_bytes);
-            id.map_or_else(|_| as_hex(), |id| id.to_string())
+    let id = entry.key.as_slice().try_into().ok();
+    let readable = match entry.kind {
+        LogKind::Token => id.map(|id| TokenId::from_bytes(id).to_string()),
+        LogKind::Grant => id.map(|id| GrantId::from_bytes(id).to_string()),
+        LogKind::Session => id.map(|id| SessionId::from_bytes(id).to_string()),
+        LogKind::Slot => None,
+        LogKind::Client | LogKind::Subject | LogKind::All | LogKind::ClientChanged => {
+            Some(String::from_utf8_lossy(&entry.key).into_owned())
         }
-        LogKind::Slot => as_hex(),
-        _ => String::from_utf8_lossy(&entry.key).into_owned(),
-    }
+    };
+    readable.unwrap_or_else(|| as_hex(&entry.key))
+}
+
+fn as_hex(key: &[u8]) -> String {
+    key.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

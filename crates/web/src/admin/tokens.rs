@@ -1,15 +1,189 @@
-//! `/admin/v1/tokens`.
+//! `/admin/v1/tokens`: what a subject has, and what a token is.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use grantry_grants::SubjectTokens;
+use grantry_jose::{base64url, from_base64url};
+use grantry_protocol::{
+    AccessTokenFormat, GrantId, GrantState, Subject, SubjectKind, Timestamp, TokenId, TokenState,
+};
+use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::{authorize, read_json};
 use crate::WebState;
 use crate::respond::json_no_store;
+
+const DEFAULT_PAGE: usize = 50;
+const LARGEST_PAGE: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    subject: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Times are seconds since the epoch.
+#[derive(Serialize)]
+struct GrantBody<'a> {
+    id: String,
+    client_id: &'a str,
+    subject: &'a str,
+    subject_kind: SubjectKind,
+    scope: &'a str,
+    audience: &'a [String],
+    state: GrantState,
+    created_at: i64,
+    /// The absolute end.
+    expires_at: i64,
+    /// The end if nobody refreshes.
+    idle_expires_at: i64,
+    /// How often it was rotated, and when last.
+    counter: u32,
+    rotated_at: i64,
+    /// When it was revoked by itself; a rule that ends it stands in the list of revocations.
+    ended_at: Option<i64>,
+    session_id: Option<String>,
+}
+
+/// Times are seconds since the epoch.
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    id: String,
+    client_id: &'a str,
+    subject: &'a str,
+    subject_kind: SubjectKind,
+    scope: &'a str,
+    audience: &'a [String],
+    format: AccessTokenFormat,
+    state: TokenState,
+    issued_at: i64,
+    expires_at: i64,
+    grant_id: Option<String>,
+    session_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ListBody<'a> {
+    grants: Vec<GrantBody<'a>>,
+    tokens: Vec<TokenBody<'a>>,
+    /// `after` of the next page; null on the last one.
+    next_after: Option<String>,
+}
+
+/// `GET /admin/v1/tokens?subject=&after=&limit=`: the grants and the access tokens of a subject, users and clients of
+/// that name alike, oldest first. A page has at most `limit` of each.
+pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    authorize(&state, &head.headers, &head.extensions).await?;
+    let Query(page) = Query::<Page>::try_from_uri(&head.uri).map_err(|_| {
+        Problem::bad_request(
+            "the query must have a subject, and may have after, from an earlier answer, and limit, a number",
+        )
+    })?;
+    let subject = page.subject.ok_or_else(|| Problem::invalid_field("subject", "must be there"))?;
+    let subject: Subject = subject
+        .parse()
+        .map_err(|error: grantry_protocol::InvalidId| Problem::invalid_field("subject", error.to_string()))?;
+    let limit = page.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Problem::invalid_field("limit", format!("must be from 1 to {LARGEST_PAGE}")));
+    }
+    let after = page.after.map_or(Ok(After::default()), |after| After::read(&after))?;
+    // One more than asked for tells whether there is a next page.
+    let mut found = state.grants.subject_tokens(&subject, after.grant, after.token, limit + 1).await?;
+    let has_more = found.grants.len() > limit || found.tokens.len() > limit;
+    found.grants.truncate(limit);
+    found.tokens.truncate(limit);
+    let next_after = has_more.then(|| after.behind(&found).write());
+    Ok(render(&found, next_after))
+}
+
+/// How far both lists have been read.
+#[derive(Clone, Copy, Default)]
+struct After {
+    grant: Option<GrantId>,
+    token: Option<TokenId>,
+}
+
+impl After {
+    /// Behind a page; a list that had nothing on it stays where it was.
+    fn behind(self, page: &SubjectTokens) -> Self {
+        Self {
+            grant: page.grants.last().map(|stored| stored.grant.id).or(self.grant),
+            token: page.tokens.last().map(|stored| stored.token.id).or(self.token),
+        }
+    }
+
+    /// Both ids; zeros, below every id, for none.
+    fn write(self) -> String {
+        let mut bytes = [0; GrantId::LEN + TokenId::LEN];
+        if let Some(grant) = self.grant {
+            bytes[..GrantId::LEN].copy_from_slice(grant.as_bytes());
+        }
+        if let Some(token) = self.token {
+            bytes[GrantId::LEN..].copy_from_slice(token.as_bytes());
+        }
+        base64url(bytes)
+    }
+
+    fn read(text: &str) -> Result<Self, Problem> {
+        let bytes = from_base64url(text);
+        let ids = bytes.as_deref().and_then(|bytes| {
+            let (grant, token) = bytes.split_at_checked(GrantId::LEN)?;
+            Some((GrantId::from_bytes(grant.try_into().ok()?), TokenId::from_bytes(token.try_into().ok()?)))
+        });
+        let (grant, token) = ids
+            .ok_or_else(|| Problem::invalid_field("after", "must be the next_after of an earlier answer"))?;
+        Ok(Self { grant: Some(grant), token: Some(token) })
+    }
+}
+
+fn render(found: &SubjectTokens, next_after: Option<String>) -> Response {
+    let grants = found.grants.iter().map(|stored| {
+        let grant = &stored.grant;
+        GrantBody {
+            id: grant.id.to_string(),
+            client_id: grant.client_id.as_str(),
+            subject: grant.subject.as_str(),
+            subject_kind: grant.subject_kind,
+            scope: grant.scope.as_str(),
+            audience: grant.audience.names(),
+            state: stored.state(found.at),
+            created_at: grant.created_at.as_secs(),
+            expires_at: grant.expires_at.as_secs(),
+            idle_expires_at: grant.idle_expires_at.as_secs(),
+            counter: grant.counter,
+            rotated_at: grant.rotated_at.as_secs(),
+            ended_at: stored.ended_at.map(Timestamp::as_secs),
+            session_id: grant.session.map(|id| id.to_string()),
+        }
+    });
+    let tokens = found.tokens.iter().map(|stored| {
+        let token = &stored.token;
+        TokenBody {
+            id: token.id.to_string(),
+            client_id: token.client_id.as_str(),
+            subject: token.subject.as_str(),
+            subject_kind: token.subject_kind,
+            scope: token.scope.as_str(),
+            audience: token.audience.names(),
+            format: token.format,
+            state: stored.state(found.at),
+            issued_at: token.issued_at.as_secs(),
+            expires_at: token.expires_at.as_secs(),
+            grant_id: token.authority.grant.map(|id| id.to_string()),
+            session_id: token.authority.session.map(|id| id.to_string()),
+        }
+    });
+    let body = ListBody { grants: grants.collect(), tokens: tokens.collect(), next_after };
+    json_no_store(StatusCode::OK, &body)
+}
 
 /// `POST /admin/v1/tokens/inspect` with `{"token": "..."}`: what it is, where it lives, why it is not active. A POST,
 /// so that the token does not stand in a log of addresses.
@@ -21,4 +195,18 @@ pub async fn inspect(State(state): State<Arc<WebState>>, request: Request) -> Re
     let token = token.ok_or_else(|| Problem::invalid_field("token", "must be there, as a string"))?;
     let inspection = state.grants.inspect(token).await?;
     Ok(json_no_store(StatusCode::OK, &inspection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_has_nothing_on_a_page_stays_where_it_was() {
+        let after =
+            After { grant: Some(GrantId::from_bytes([1; 16])), token: Some(TokenId::from_bytes([2; 16])) };
+        let nothing = SubjectTokens { grants: Vec::new(), tokens: Vec::new(), at: Timestamp::from_secs(0) };
+        let Ok(read) = After::read(&after.behind(&nothing).write()) else { panic!("not readable") };
+        assert_eq!((read.grant, read.token), (after.grant, after.token));
+    }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use grantry_grants::{ActiveToken, Introspection};
+use grantry_grants::{ActiveGrant, ActiveToken, Introspection};
 use grantry_protocol::{AudienceClaim, IntrospectionRequest};
 use serde::Serialize;
 
@@ -11,21 +11,23 @@ use super::Form;
 use crate::WebState;
 use crate::respond::{Refusal, json_no_store};
 
-/// RFC 7662 §2.2.
+/// RFC 7662 §2.2. What is of access tokens only is absent for a refresh token, which has neither type nor `jti`.
 #[derive(Serialize)]
 struct ActiveBody<'a> {
     active: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
     client_id: &'a str,
-    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
     exp: i64,
     iat: i64,
     sub: &'a str,
     #[serde(skip_serializing_if = "AudienceClaim::is_empty")]
     aud: AudienceClaim<'a>,
     iss: &'a str,
-    jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +44,7 @@ pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Resul
     let answer = state.grants.introspect(&credentials, request.token).await;
     match form.checked(&state, &credentials, answer)? {
         Introspection::Active(active) => Ok(render(&active)),
+        Introspection::ActiveGrant(active) => Ok(render_refresh_token(&active)),
         Introspection::Inactive => Ok(json_no_store(StatusCode::OK, &InactiveBody { active: false })),
     }
 }
@@ -52,13 +55,30 @@ fn render(active: &ActiveToken) -> Response {
         active: true,
         scope: token.scope.as_str(),
         client_id: token.client_id.as_str(),
-        token_type: "Bearer",
+        token_type: Some("Bearer"),
         exp: token.expires_at.as_secs(),
         iat: token.issued_at.as_secs(),
         sub: token.subject.as_str(),
         aud: token.audience.as_claim(),
         iss: &active.issuer,
-        jti: token.id.to_string(),
+        jti: Some(token.id.to_string()),
+    };
+    json_no_store(StatusCode::OK, &body)
+}
+
+fn render_refresh_token(active: &ActiveGrant) -> Response {
+    let grant = &active.grant;
+    let body = ActiveBody {
+        active: true,
+        scope: grant.scope.as_str(),
+        client_id: grant.client_id.as_str(),
+        token_type: None,
+        exp: grant.ends_at().as_secs(),
+        iat: grant.rotated_at.as_secs(),
+        sub: grant.subject.as_str(),
+        aud: grant.audience.as_claim(),
+        iss: &active.issuer,
+        jti: None,
     };
     json_no_store(StatusCode::OK, &body)
 }

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use grantry_grants::{Credentials, GrantError};
-use grantry_protocol::{ErrorCode, Params};
+use grantry_protocol::{ErrorCode, Params, RequestId};
 
 use crate::WebState;
 use crate::address::client_address;
@@ -25,14 +25,16 @@ struct Form {
     headers: HeaderMap,
     body: Bytes,
     address: IpAddr,
+    request_id: RequestId,
 }
 
 impl Form {
     async fn read(state: &WebState, request: Request) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
         let address = client_address(&head.extensions, &head.headers, &state.settings.trusted_proxies);
+        let request_id = head.extensions.get().copied().unwrap_or_else(|| state.request_ids.next());
         let body = body::read(&head.headers, body, &[FORM], &state.settings.limits).await?;
-        Ok(Self { headers: head.headers, body, address })
+        Ok(Self { headers: head.headers, body, address, request_id })
     }
 
     fn params(&self) -> Result<Params<'_>, Refusal> {

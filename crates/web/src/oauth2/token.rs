@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::TokenResponse;
-use grantry_protocol::{GrantType, TokenRequest};
+use grantry_protocol::{Secret, TokenRequest};
 use serde::Serialize;
 
 use super::Form;
@@ -17,6 +17,8 @@ struct Body<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
 }
@@ -26,9 +28,12 @@ pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Resul
     let form = Form::read(&state, request).await?;
     let params = form.params()?;
     let credentials = form.credentials(&state, &params)?;
-    let request = TokenRequest::parse(&params)?;
-    let answer = match request.grant_type {
-        GrantType::ClientCredentials => state.grants.client_credentials(&credentials, request).await,
+    let answer = match TokenRequest::parse(&params)? {
+        TokenRequest::ClientCredentials(wanted) => {
+            state.grants.client_credentials(&credentials, wanted).await
+        }
+        TokenRequest::Refresh(request) => state.grants.refresh(&credentials, request, form.request_id).await,
+        TokenRequest::JwtBearer(request) => state.grants.jwt_bearer(&credentials, request).await,
     };
     let answer = form.checked(&state, &credentials, answer)?;
     Ok(render(&answer))
@@ -39,6 +44,7 @@ fn render(answer: &TokenResponse) -> Response {
         access_token: answer.access_token.expose(),
         token_type: "Bearer",
         expires_in: answer.expires_in,
+        refresh_token: answer.refresh_token.as_ref().map(Secret::expose),
         scope: answer.scope.as_str(),
     };
     json_no_store(StatusCode::OK, &body)

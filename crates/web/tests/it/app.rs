@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use grantry_grants::{Grants, KeyRing, MasterKey, TokenSettings};
+use grantry_grants::{Fetch, FetchError, Grants, KeyOptions, KeyRing, MasterKey, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::{Persistence, PersistenceSettings, ReadinessProbe};
 use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime, ManualClock, Rng, Secret, Timestamp};
@@ -22,6 +22,7 @@ use tower::ServiceExt;
 pub const ISSUER: &str = "http://127.0.0.1:8080";
 pub const ADMIN_SECRET: &str = "administrators secret";
 pub const SECRET: &str = "a secret of a client";
+pub const DAY: u64 = 86_400;
 
 /// Different bytes with every call, so that two apps have different keys.
 pub struct CountingRng;
@@ -34,6 +35,16 @@ impl Rng for CountingRng {
         for (byte, n) in dest.iter_mut().zip(n.iter().cycle()) {
             *byte = *n;
         }
+    }
+}
+
+/// Key sets of clients are inline here.
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Fetch for Nowhere {
+    async fn fetch(&self, _url: &str) -> Result<Vec<u8>, FetchError> {
+        Err(FetchError::Refused("there is no network in this test".to_owned()))
     }
 }
 
@@ -70,6 +81,13 @@ impl Answer {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
         self.json()["access_token"].as_str().unwrap().to_owned()
     }
+
+    /// The access token and the refresh token.
+    pub fn pair(&self) -> (String, String) {
+        let refresh_token =
+            self.json()["refresh_token"].as_str().unwrap_or_else(|| panic!("{}", self.text)).to_owned();
+        (self.token(), refresh_token)
+    }
 }
 
 impl App {
@@ -81,15 +99,10 @@ impl App {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_700_000_000)));
         let rng = Arc::new(CountingRng);
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(clock.clone()))));
-        let keys = KeyRing::open(
-            store.as_ref(),
-            &MasterKey::new(&[7; 32]),
-            Algorithm::Es256,
-            clock.as_ref(),
-            rng.as_ref(),
-        )
-        .await
-        .unwrap();
+        let options =
+            KeyOptions { signing_algorithm: Algorithm::Es256, jwks_max_age: Lifetime::from_secs(300) };
+        let master = MasterKey::new(&[7; 32]);
+        let keys = KeyRing::open(store.clone(), master, options, clock.clone(), rng.clone()).await.unwrap();
         let persistence = Persistence::start(
             store.clone(),
             clock.clone(),
@@ -106,11 +119,21 @@ impl App {
             retention_time: Lifetime::from_secs(86_400),
             active_token_policy: ActiveTokenPolicy::Reuse,
             reuse_minimum_life: Lifetime::from_secs(30),
+            refresh_token_lifetime: Lifetime::from_secs(30 * DAY),
+            refresh_token_idle: Lifetime::from_secs(14 * DAY),
+            refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
         };
         settings.validate().unwrap();
-        let grants =
-            Grants::new(store.clone(), persistence.clone(), keys, settings, clock.clone(), rng.clone());
+        let grants = Grants::new(
+            store.clone(),
+            persistence.clone(),
+            keys,
+            settings,
+            Arc::new(Nowhere),
+            clock.clone(),
+            rng.clone(),
+        );
         let grants = Arc::new(grants);
         let administrator = grants
             .administrator_recover(Some("admin".parse().unwrap()), Some(Secret::new(ADMIN_SECRET)))

@@ -5,7 +5,8 @@ use std::time::Duration;
 use grantry_store::{Outage, StoreError};
 use serde_json::json;
 
-use crate::app::{App, ISSUER, form};
+use crate::app::{App, DAY, ISSUER, form};
+use crate::assertions::{alices_pair, bearer_app, create_bearer_client};
 
 #[tokio::test]
 async fn an_active_token_is_described() {
@@ -132,4 +133,57 @@ async fn an_outage_is_503_and_never_inactive() {
     let answer = app.post("/oauth2/introspect", &format!("token={token}")).await;
     assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
     assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_described_without_a_type() {
+    let (app, signer) = bearer_app(json!({})).await;
+    let (_, token) = alices_pair(&app, &signer).await;
+    for hint in ["access_token", "refresh_token", "nonsense"] {
+        let answer = app.post("/oauth2/introspect", &format!("token={token}&token_type_hint={hint}")).await;
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(
+            answer.json(),
+            json!({
+                "active": true, "scope": "read write", "client_id": "billing", "sub": "alice",
+                "iat": 1_700_000_000, "exp": 1_700_000_000 + 14 * DAY, "aud": ISSUER, "iss": ISSUER,
+            }),
+            "{hint}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_active_as_long_as_a_refresh_would_take_it() {
+    let (app, signer) = bearer_app(json!({})).await;
+    let (_, first) = alices_pair(&app, &signer).await;
+    app.clock.advance(Duration::from_secs(10));
+    let (_, second) =
+        app.post("/oauth2/token", &format!("grant_type=refresh_token&refresh_token={first}")).await.pair();
+    let seen = app.post("/oauth2/introspect", &format!("token={second}")).await.json();
+    assert_eq!((&seen["iat"], &seen["exp"]), (&json!(1_700_000_010), &json!(1_700_000_010 + 14 * DAY)));
+    assert!(app.is_active(&first).await && app.is_active(&second).await);
+    app.clock.advance(Duration::from_secs(31));
+    assert!(!app.is_active(&first).await && app.is_active(&second).await);
+    app.clock.advance(Duration::from_secs(14 * DAY));
+    assert!(!app.is_active(&second).await);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_shown_to_its_client_and_to_who_may_see_every_token() {
+    let (app, signer) = bearer_app(json!({})).await;
+    create_bearer_client(&app, &signer, "shipping", json!({})).await;
+    app.create_client("watcher", json!({ "grant_types": [], "scope": "grantry:introspect" })).await;
+    app.create_client("api", json!({ "grant_types": [], "resources": [ISSUER] })).await;
+    let (access, token) = alices_pair(&app, &signer).await;
+    for (client, sees) in [("billing", true), ("watcher", true), ("shipping", false), ("api", false)] {
+        let seen = app.post_as(client, "/oauth2/introspect", &format!("token={token}")).await;
+        assert_eq!(seen.json()["active"], sees, "{client}");
+        if !sees {
+            assert_eq!(seen.json(), json!({ "active": false }));
+        }
+    }
+    // The resource server is meant to see the access token.
+    let seen = app.post_as("api", "/oauth2/introspect", &format!("token={access}")).await;
+    assert_eq!(seen.json()["active"], true);
 }

@@ -5,6 +5,7 @@ use grantry_store::{Fault, Outage, Revocations, StoreError};
 use serde_json::json;
 
 use crate::app::{App, form};
+use crate::assertions::{Signer, alices_pair, bearer_app, create_bearer_client};
 
 #[tokio::test]
 async fn a_token_is_ended_and_announced_once() {
@@ -73,6 +74,63 @@ async fn a_public_client_names_itself_and_reaches_only_its_own() {
 async fn an_outage_is_503_and_the_token_stays() {
     let app = App::with_client(json!({})).await;
     let token = app.token("").await;
+    app.store.fail_writes([Some(Fault::Before(StoreError::unavailable(Outage::ReadOnly, "injected")))]);
+    let answer = app.post("/oauth2/revoke", &format!("token={token}")).await;
+    assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
+    assert!(app.is_active(&token).await);
+}
+
+async fn refresh(app: &App, token: &str) -> crate::app::Answer {
+    app.post("/oauth2/token", &format!("grant_type=refresh_token&refresh_token={token}")).await
+}
+
+#[tokio::test]
+async fn a_refresh_token_ends_with_its_grant_and_every_access_token_of_it() {
+    for hint in ["", "&token_type_hint=access_token", "&token_type_hint=refresh_token"] {
+        let (app, signer) = bearer_app(json!({})).await;
+        let (first_access, first) = alices_pair(&app, &signer).await;
+        let (second_access, second) = refresh(&app, &first).await.pair();
+        let head = app.store.revocation_head().await.unwrap().position;
+        for _ in 0..2 {
+            let answer = app.post("/oauth2/revoke", &format!("token={second}{hint}")).await;
+            assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""), "{hint}");
+        }
+        for token in [&first_access, &second_access, &first, &second] {
+            assert!(!app.is_active(token).await, "{hint}");
+        }
+        assert_eq!(refresh(&app, &second).await.error(), (400, "invalid_grant".into()));
+        let entries = app.store.revocation_list(head, 10).await.unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [LogKind::Grant]);
+        // What is asked for afterwards is a new pair, and lives.
+        let (access, token) = alices_pair(&app, &signer).await;
+        assert!(access != second_access && app.is_active(&access).await && app.is_active(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_ends_alone() {
+    let (app, signer) = bearer_app(json!({})).await;
+    let (access, token) = alices_pair(&app, &signer).await;
+    assert_eq!(app.post("/oauth2/revoke", &format!("token={access}")).await.status, 200);
+    assert!(!app.is_active(&access).await && app.is_active(&token).await);
+    let (next, _) = refresh(&app, &token).await.pair();
+    assert!(app.is_active(&next).await);
+}
+
+#[tokio::test]
+async fn another_clients_refresh_token_is_refused_and_stays() {
+    let (app, signer) = bearer_app(json!({})).await;
+    create_bearer_client(&app, &Signer::new(), "shipping", json!({})).await;
+    let (access, token) = alices_pair(&app, &signer).await;
+    let answer = app.post_as("shipping", "/oauth2/revoke", &format!("token={token}")).await;
+    assert_eq!(answer.error(), (400, "unauthorized_client".into()));
+    assert!(app.is_active(&access).await && app.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn an_outage_does_not_end_a_grant_and_says_so() {
+    let (app, signer) = bearer_app(json!({})).await;
+    let (_, token) = alices_pair(&app, &signer).await;
     app.store.fail_writes([Some(Fault::Before(StoreError::unavailable(Outage::ReadOnly, "injected")))]);
     let answer = app.post("/oauth2/revoke", &format!("token={token}")).await;
     assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));

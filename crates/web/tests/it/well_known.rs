@@ -9,18 +9,25 @@ async fn the_metadata_name_what_is_there_and_nothing_else() {
     let app = App::new().await;
     let answer = app.get("/.well-known/oauth-authorization-server").await;
     assert_eq!(answer.header("cache-control"), "public, max-age=300");
+    let all = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+    let algorithms = ["EdDSA", "ES256", "RS256"];
     assert_eq!(
         answer.json(),
         json!({
             "issuer": ISSUER,
             "token_endpoint": format!("{ISSUER}/oauth2/token"),
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "token_endpoint_auth_methods_supported": all,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "introspection_endpoint": format!("{ISSUER}/oauth2/introspect"),
-            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocation_endpoint": format!("{ISSUER}/oauth2/revoke"),
-            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "revocation_endpoint_auth_methods_supported": all,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
             "jwks_uri": format!("{ISSUER}/oauth2/jwks"),
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": [
+                "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            ],
             "response_types_supported": [],
         })
     );

@@ -1,0 +1,125 @@
+//! What the flows that issue access tokens share: what a client may have, and how a slot's token comes about.
+
+use std::sync::Arc;
+
+use grantry_persistence::Persisted;
+use grantry_protocol::{
+    AccessToken, ActiveTokenPolicy, Audience, Authority, Client, OAuthError, ScopeSet, Secret, Slot,
+};
+use grantry_store::{Issue, StoredToken};
+use metrics::counter;
+
+use crate::tokens::opaque::{self, RefreshToken};
+use crate::{GrantError, Grants};
+
+/// A successful answer of the token endpoint (RFC 6749 §5.1).
+pub struct TokenResponse {
+    pub access_token: Secret,
+    /// Seconds.
+    pub expires_in: u64,
+    pub scope: ScopeSet,
+    /// RFC 6749 §6; never for client credentials (RFC 6749 §4.4.3).
+    pub refresh_token: Option<Secret>,
+}
+
+impl Grants {
+    /// What holds the slot, where the client's policy lets it be handed out again.
+    pub(crate) async fn find_holder(
+        &self,
+        client: &Client,
+        slot: &Slot,
+    ) -> Result<Option<StoredToken>, GrantError> {
+        if self.settings.policy_for(client) != ActiveTokenPolicy::Reuse {
+            return Ok(None);
+        }
+        Ok(self.store.token_find_holder(slot.key()).await?)
+    }
+
+    /// The holder again, if it has enough life left and comes from the same grant; otherwise a new token, or that of
+    /// a request that was faster: see `persistence/src/recovery/`. Whichever it is, it is committed.
+    pub(crate) async fn obtain_token(
+        &self,
+        client: &Client,
+        slot: Slot,
+        authority: impl Into<Authority>,
+        holder: Option<StoredToken>,
+    ) -> Result<AccessToken, GrantError> {
+        let authority = authority.into();
+        let min_life = self.settings.reuse_minimum_life_for(client);
+        let observed = match holder {
+            Some(holder) if holder.is_reusable(self.clock.now(), min_life, authority.grant) => {
+                return Ok(reused(holder));
+            }
+            holder => holder.map(|holder| holder.token.id),
+        };
+        let token = self.new_token(client, slot, authority);
+        let policy = self.settings.policy_for(client);
+        let issue = Arc::new(Issue { token, policy, observed, min_life });
+        match self.persistence.issue(Arc::clone(&issue)).await? {
+            Persisted::Issued => {
+                count_issued();
+                Ok(Arc::unwrap_or_clone(issue).token)
+            }
+            Persisted::Winner(winner) => Ok(reused(*winner)),
+        }
+    }
+
+    /// A token that nobody has yet.
+    pub(crate) fn new_token(
+        &self,
+        client: &Client,
+        slot: Slot,
+        authority: impl Into<Authority>,
+    ) -> AccessToken {
+        let now = self.clock.now();
+        let id = self.ids.token(now, self.rng.as_ref());
+        AccessToken::issue(id, slot, authority, now, self.settings.lifetime_for(client))
+    }
+
+    pub(crate) async fn respond(
+        &self,
+        token: &AccessToken,
+        refresh_token: Option<RefreshToken>,
+    ) -> Result<TokenResponse, GrantError> {
+        Ok(TokenResponse {
+            access_token: self.write_token(token).await?,
+            expires_in: token.expires_in(self.clock.now()),
+            scope: token.scope.clone(),
+            refresh_token: refresh_token.map(|token| opaque::write_refresh(&self.keys, token)),
+        })
+    }
+
+    /// What `resource` asks for (RFC 8707), else what the configuration says.
+    pub(crate) fn allowed_audience(
+        &self,
+        client: &Client,
+        requested: Audience,
+    ) -> Result<Audience, OAuthError> {
+        if requested.is_empty() {
+            return Ok(self.settings.default_audience.clone());
+        }
+        if !client.metadata.allows_audience(&requested) {
+            return Err(OAuthError::invalid_target("the client may not ask for this resource"));
+        }
+        Ok(requested)
+    }
+}
+
+/// Part of what the client is registered for; none asked for means all of it (RFC 6749 §3.3).
+pub(crate) fn allowed_scope(client: &Client, requested: Option<ScopeSet>) -> Result<ScopeSet, OAuthError> {
+    let registered = &client.metadata.scope;
+    match requested {
+        None => Ok(registered.clone()),
+        Some(scope) if scope.is_subset_of(registered) => Ok(scope),
+        Some(_) => Err(OAuthError::invalid_scope("the client is not registered for all of this scope")),
+    }
+}
+
+pub(crate) fn count_issued() {
+    counter!("grantry_tokens_issued_total", "mode" => "sync").increment(1);
+}
+
+fn reused(stored: StoredToken) -> AccessToken {
+    counter!("grantry_tokens_reused_total").increment(1);
+    stored.token
+}

@@ -1,0 +1,194 @@
+//! The jwt-bearer grant (RFC 7523 §2.1): somebody else vouches, by a signature, for the user that a token is to speak
+//! for.
+//!
+//! 1. Authenticate the client, capturing `seen`; it may use this grant. A public client names itself: the assertion is
+//!    what proves.
+//! 2. The assertion is signed by a key of the issuer that the client is registered for, or of the client itself.
+//! 3. It was made by that issuer, for this server and for now (`assertions.rs`).
+//! 4. Its subject is one that the client may speak for.
+//! 5. Scope and audience as for client credentials.
+//! 6. Last, since it is written down: the assertion was not used before.
+//! 7. Without refresh tokens, and with slot binding `none`: the slot's token as for client credentials. With binding
+//!    `grant` a token in a slot of its own, of which nothing but that token is ever kept.
+//! 8. With refresh tokens and binding `none` the grant is found by its slot, so that the same subject gets the same
+//!    pair: the live grant with its token, or with a new one where that is used up; otherwise a new grant, or that of a
+//!    request that was faster: see `persistence/src/recovery/`.
+//! 9. With refresh tokens and binding `grant`: a new grant each time.
+
+use std::sync::Arc;
+
+use grantry_persistence::Opened;
+use grantry_protocol::{
+    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, Secret, Seen, Slot, SlotBinding,
+    Subject, SubjectKind,
+};
+use grantry_store::Opening;
+
+use crate::assertions::{CheckedAssertion, Claims};
+use crate::authenticate::AuthenticatedClient;
+use crate::issuing::{allowed_scope, count_issued};
+use crate::key_sets::{Owner, Unverified};
+use crate::tokens::opaque::RefreshToken;
+use crate::{Credentials, GrantError, Grants, TokenResponse};
+
+impl Grants {
+    /// # Errors
+    /// `invalid_client`; `unauthorized_client`; `invalid_grant`; `invalid_scope`; `invalid_target`.
+    pub async fn jwt_bearer(
+        &self,
+        credentials: &Credentials,
+        request: JwtBearerRequest,
+    ) -> Result<TokenResponse, GrantError> {
+        // 1.
+        let AuthenticatedClient { client, seen } = self.authenticate(credentials).await?;
+        if !client.metadata.grant_types.contains(&GrantType::JwtBearer) {
+            return Err(OAuthError::unauthorized_client("the client is not registered for jwt-bearer").into());
+        }
+        // 2. to 4.
+        let (subject, assertion) = self.check_bearer(&client, &request.assertion).await?;
+        // 5.
+        let scope = allowed_scope(&client, request.wanted.scope)?;
+        let audience = self.allowed_audience(&client, request.wanted.audience)?;
+        // 6.
+        if !self.use_up(assertion).await? {
+            return Err(OAuthError::invalid_grant("the assertion was used before").into());
+        }
+        let slot = Slot {
+            client_id: client.id.clone(),
+            subject,
+            subject_kind: SubjectKind::User,
+            scope,
+            audience,
+            confirmation: None,
+            actor: None,
+            format: client.metadata.access_token_format,
+            requested_claims: None,
+            grant: None,
+        };
+        match (client.metadata.jwt_bearer_refresh, client.metadata.slot_binding) {
+            // 7.
+            (false, SlotBinding::None) => {
+                let holder = self.find_holder(&client, &slot).await?;
+                let token = self.obtain_token(&client, slot, seen, holder).await?;
+                self.respond(&token, None).await
+            }
+            (false, SlotBinding::Grant) => {
+                let slot = Slot { grant: Some(self.new_grant_id()), ..slot };
+                let token = self.obtain_token(&client, slot, seen, None).await?;
+                self.respond(&token, None).await
+            }
+            // 8.
+            (true, SlotBinding::None) => self.pair_of_slot(&client, slot, seen).await,
+            // 9.
+            (true, SlotBinding::Grant) => {
+                let id = self.new_grant_id();
+                self.open_grant(&client, id, Slot { grant: Some(id), ..slot }, seen).await
+            }
+        }
+    }
+
+    async fn check_bearer(
+        &self,
+        client: &Client,
+        assertion: &Secret,
+    ) -> Result<(Subject, CheckedAssertion), GrantError> {
+        // 2.
+        let metadata = &client.metadata;
+        let (owner, issuer) = match &metadata.jwt_bearer_issuer {
+            Some(issuer) => (Owner::AssertionIssuer, issuer.issuer.as_str()),
+            None => (Owner::Client, client.id.as_str()),
+        };
+        let no_keys = || OAuthError::invalid_grant("the keys of the assertion's issuer cannot be had");
+        let source = metadata.assertion_keys().ok_or_else(no_keys)?;
+        let claims: Claims =
+            self.key_sets.verify(&client.id, owner, source, assertion.expose()).await.map_err(
+                |error| match error {
+                    Unverified::Signature(_) => OAuthError::invalid_grant(
+                        "the assertion is not a JWT that is signed by a key of its issuer",
+                    )
+                    .into(),
+                    Unverified::NoKeys => no_keys().into(),
+                    Unverified::Unavailable(why) => GrantError::Unavailable(why),
+                },
+            )?;
+        // 3.
+        let checked = claims
+            .check(issuer, &self.settings.issuer, self.clock.now())
+            .map_err(OAuthError::invalid_grant)?;
+        // 4.
+        let subject = claims.sub.and_then(|subject| subject.parse::<Subject>().ok());
+        subject
+            .filter(|subject| metadata.jwt_bearer_subjects.iter().any(|allowed| allowed.matches(subject)))
+            .map(|subject| (subject, checked))
+            .ok_or_else(|| {
+                OAuthError::invalid_grant("the client may not speak for the assertion's sub").into()
+            })
+    }
+
+    // 8.
+    async fn pair_of_slot(
+        &self,
+        client: &Client,
+        slot: Slot,
+        seen: Seen,
+    ) -> Result<TokenResponse, GrantError> {
+        let (grant, holder) =
+            tokio::join!(self.store.grant_find_by_slot(slot.key()), self.find_holder(client, &slot));
+        match grant?.filter(|stored| stored.is_active(self.clock.now())) {
+            Some(stored) => {
+                let grant = stored.grant;
+                let token = self.obtain_token(client, slot, grant.authority(), holder?).await?;
+                self.respond(&token, Some(refresh_token(&grant))).await
+            }
+            None => self.open_grant(client, self.new_grant_id(), slot, seen).await,
+        }
+    }
+
+    /// With binding `none`, where the slot names no grant, the grant is found by the slot from now on.
+    async fn open_grant(
+        &self,
+        client: &Client,
+        id: GrantId,
+        slot: Slot,
+        seen: Seen,
+    ) -> Result<TokenResponse, GrantError> {
+        let is_found_by_slot = slot.grant.is_none();
+        let token = self.new_token(client, slot, Authority { seen, grant: Some(id), session: None });
+        let now = self.clock.now();
+        let grant = Grant {
+            id,
+            slot: is_found_by_slot.then_some(token.slot),
+            client_id: token.client_id.clone(),
+            subject: token.subject.clone(),
+            subject_kind: token.subject_kind,
+            scope: token.scope.clone(),
+            audience: token.audience.clone(),
+            session: None,
+            seen,
+            created_at: now,
+            expires_at: now + self.settings.refresh_token_lifetime.as_duration(),
+            idle_expires_at: now + self.settings.refresh_token_idle.as_duration(),
+            counter: 0,
+            rotated_at: now,
+            access_token: token.id,
+        };
+        let opening = Arc::new(Opening { grant, token, policy: self.settings.policy_for(client) });
+        let min_life = self.settings.reuse_minimum_life_for(client);
+        match self.persistence.open(Arc::clone(&opening), min_life).await? {
+            Opened::New => {
+                count_issued();
+                self.respond(&opening.token, Some(refresh_token(&opening.grant))).await
+            }
+            Opened::Joined { grant, token } => self.respond(&token, Some(refresh_token(&grant.grant))).await,
+        }
+    }
+
+    fn new_grant_id(&self) -> GrantId {
+        self.ids.grant(self.clock.now(), self.rng.as_ref())
+    }
+}
+
+/// The one that is good.
+const fn refresh_token(grant: &Grant) -> RefreshToken {
+    RefreshToken { grant: grant.id, counter: grant.counter }
+}

@@ -1,0 +1,14 @@
+//! The flows on the memory store, behind the wrapper that counts calls and injects faults: one test a step.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
+
+mod clients;
+mod interleavings;
+mod jwt_bearer;
+mod key_sets;
+mod mint;
+mod private_key_jwt;
+mod refresh;
+mod refresh_tokens;
+mod rules;
+mod world;
