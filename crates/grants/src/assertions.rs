@@ -82,7 +82,9 @@ impl Claims {
     fn is_meant_for(&self, audience: &str) -> bool {
         match &self.aud {
             Some(Value::String(only)) => only == audience,
-            Some(Value::Array(names)) => matches!(names.as_slice(), [Value::String(only)] if only == audience),
+            Some(Value::Array(names)) => {
+                matches!(names.as_slice(), [Value::String(only)] if only == audience)
+            }
             _ => false,
         }
     }
@@ -122,7 +124,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(10_000);
 
-    fn check(change: Value) -> Result<CheckedAssertion, &'static str> {
+    fn check(change: &Value) -> Result<CheckedAssertion, &'static str> {
         let mut claims = json!({"iss": "client", "aud": "https://as.example", "exp": 10_060, "jti": "1"});
         let (all, change) = (claims.as_object_mut().unwrap(), change.as_object().unwrap().clone());
         all.extend(change);
@@ -141,7 +143,7 @@ mod tests {
             json!({"nbf": 10_030, "iat": 10_030}),
             json!({"jti": "x".repeat(255)}),
         ] {
-            assert!(check(change.clone()).is_ok(), "{change}");
+            assert!(check(&change).is_ok(), "{change}");
         }
     }
 
@@ -169,8 +171,11 @@ mod tests {
         ];
         for (claim, values) in table {
             for value in values.as_array().unwrap() {
-                let problem = check(json!({ claim: value })).expect_err(&format!("{claim} = {value}"));
-                assert!(problem.contains(claim) || problem.contains("expired"), "{claim} = {value}: {problem}");
+                let problem = check(&json!({ claim: value })).expect_err(&format!("{claim} = {value}"));
+                assert!(
+                    problem.contains(claim) || problem.contains("expired"),
+                    "{claim} = {value}: {problem}"
+                );
             }
         }
     }

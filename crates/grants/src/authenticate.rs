@@ -11,8 +11,8 @@
 //! With an assertion (`private_key_jwt`, RFC 7523 §2.2):
 //!
 //! 2. The client is registered for exactly this method, and one of its keys has signed the assertion. Until that is
-//!    proven nothing is told, and nothing of an unknown client's assertion is treated otherwise than that of a known one
-//!    whose key it does not name. That a client has its keys fetched takes time and cannot be hidden.
+//!    proven nothing is told. That the keys of a known client have to be looked through, or fetched, takes time that an
+//!    unknown one does not, and cannot be hidden.
 //! 3. It was made by this client, about this client, for this server and for now (`assertions.rs`).
 //! 4. The client is enabled.
 //! 5. Last, since it is written down: it was not used before.
@@ -139,10 +139,7 @@ impl Grants {
         };
         let claims: Claims = match verified {
             Ok(claims) => claims,
-            Err(Unverified::Signature(_)) => return Err(refused().into()),
-            Err(Unverified::NoKeys) => {
-                return Err(OAuthError::invalid_client("the client's keys cannot be had from its jwks_uri").into());
-            }
+            Err(Unverified::Signature(_) | Unverified::NoKeys) => return Err(refused().into()),
             Err(Unverified::Unavailable(why)) => return Err(GrantError::Unavailable(why)),
         };
         let client = client.ok_or_else(refused)?;
@@ -151,9 +148,8 @@ impl Grants {
         if claims.sub.as_deref() != Some(id) {
             return Err(OAuthError::invalid_client("the assertion's sub must be the client").into());
         }
-        let checked = claims
-            .check(id, &self.settings.issuer, self.clock.now())
-            .map_err(OAuthError::invalid_client)?;
+        let checked =
+            claims.check(id, &self.settings.issuer, self.clock.now()).map_err(OAuthError::invalid_client)?;
         // 4.
         let client = enabled(client)?;
         // 5.

@@ -2,8 +2,8 @@
 
 use grantry_jose::{PublicKeySet, base64url};
 use grantry_protocol::{
-    AuthMethod, Client, ClientId, ClientKeySet, ClientMetadata, GrantType, InvalidMetadata, LogKind, ScopeSet, Secret,
-    Timestamp, scopes,
+    AuthMethod, Client, ClientId, ClientKeySet, ClientMetadata, GrantType, InvalidMetadata, LogKind,
+    ScopeSet, Secret, Timestamp, scopes,
 };
 use grantry_store::{Announcement, AuditEntry, ClientChange, ClientDeletion, ClientOutcome};
 use serde_json::{Value, json};

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use grantry_persistence::Opened;
 use grantry_protocol::{
-    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, Secret, Seen, Slot, SlotBinding,
-    Subject, SubjectKind,
+    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, Secret, Seen, Slot,
+    SlotBinding, Subject, SubjectKind,
 };
 use grantry_store::Opening;
 
@@ -101,16 +101,16 @@ impl Grants {
         let no_keys = || OAuthError::invalid_grant("the keys of the assertion's issuer cannot be had");
         let source = metadata.assertion_keys().ok_or_else(no_keys)?;
         let claims: Claims =
-            self.key_sets.verify(&client.id, owner, source, assertion.expose()).await.map_err(
-                |error| match error {
+            self.key_sets.verify(&client.id, owner, source, assertion.expose()).await.map_err(|error| {
+                match error {
                     Unverified::Signature(_) => OAuthError::invalid_grant(
                         "the assertion is not a JWT that is signed by a key of its issuer",
                     )
                     .into(),
                     Unverified::NoKeys => no_keys().into(),
                     Unverified::Unavailable(why) => GrantError::Unavailable(why),
-                },
-            )?;
+                }
+            })?;
         // 3.
         let checked = claims
             .check(issuer, &self.settings.issuer, self.clock.now())

@@ -161,7 +161,8 @@ impl KeySets {
             return present;
         }
         let fetched = self.fetch.fetch(url).await.and_then(|document| {
-            let set = serde_json::from_slice(&document).map_err(|error| FetchError::Failed(error.to_string()))?;
+            let set =
+                serde_json::from_slice(&document).map_err(|error| FetchError::Failed(error.to_string()))?;
             PublicKeySet::parse(&set).map_err(|error| FetchError::Failed(error.to_string()))
         });
         let outcome = match &fetched {
@@ -205,7 +206,9 @@ impl State {
         match (self.usable(now), &self.tried) {
             (Some(keys), _) => Ok(Arc::clone(keys)),
             (None, Some((_, Err(FetchError::Refused(_))))) => Err(Unverified::NoKeys),
-            (None, _) => Err(Unverified::Unavailable("the keys of an assertion could not be fetched".to_owned())),
+            (None, _) => {
+                Err(Unverified::Unavailable("the keys of an assertion could not be fetched".to_owned()))
+            }
         }
     }
 }

@@ -59,7 +59,9 @@ impl Grants {
         // 3.
         let Some((presented, stored)) = found? else { return Err(refused("unknown")) };
         if stored.grant.client_id != client.id {
-            self.store.audit_append(self.audit("grant.foreign_client", &client, presented, request_id)).await?;
+            self.store
+                .audit_append(self.audit("grant.foreign_client", &client, presented, request_id))
+                .await?;
             return Err(refused("foreign_client"));
         }
         // By its lifetimes it ends on the store's clock, not on ours.
@@ -141,10 +143,13 @@ impl Grants {
                 || client.metadata.allowed_resources.as_ref().is_none_or(|allowed| allowed.contains(name))
         };
         if requested.is_empty() {
-            let left = Audience::new(grant.audience.names().iter().filter(|name| may(name)).cloned().collect());
+            let left =
+                Audience::new(grant.audience.names().iter().filter(|name| may(name)).cloned().collect());
             // No audience at all would be more than any.
             if left.is_empty() && !grant.audience.is_empty() {
-                return Err(OAuthError::invalid_target("the client may no longer ask for any of these resources"));
+                return Err(OAuthError::invalid_target(
+                    "the client may no longer ask for any of these resources",
+                ));
             }
             return Ok(left);
         }

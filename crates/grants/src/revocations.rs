@@ -6,7 +6,9 @@
 //! 2. Anything wider is a rule in the revocation log. It ends what was asked for before it, however many tokens that
 //!    is, at the cost of one entry; what is asked for afterwards has seen it and lives.
 
-use grantry_protocol::{ClientId, GrantId, LogEntry, LogHead, LogKind, Position, Rule, SessionId, Subject, TokenId};
+use grantry_protocol::{
+    ClientId, GrantId, LogEntry, LogHead, LogKind, Position, Rule, SessionId, Subject, TokenId,
+};
 use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend};
 use serde_json::json;
 

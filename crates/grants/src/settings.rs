@@ -108,7 +108,7 @@ impl TokenSettings {
     /// How long the log must remember a rule. The last token or grant that it ends is one whose request was under way
     /// when the rule was made: it is issued a little later, and lives from then on for less than `retention_time`, or
     /// for `refresh_token_lifetime`.
-    pub(crate) fn rule_memory(&self) -> Duration {
+    pub fn rule_memory(&self) -> Duration {
         self.retention_time.max(self.refresh_token_lifetime).as_duration() + LONGEST_REQUEST
     }
 

@@ -34,7 +34,7 @@ impl SqliteStore {
         // 2.
         let partial = Partial::beside(target)?;
         let mut file = partial.connect()?;
-        snapshot.execute_batch("ROLLBACK").unwrap(); copy(&snapshot, &mut file, &mut Patience::lasting(PATIENCE), progress)
+        copy(&snapshot, &mut file, &mut Patience::lasting(PATIENCE), progress)
             .map_err(|error| BackupError::Store { path: target.to_owned(), source: error })?;
         drop(snapshot);
         // 3.

@@ -101,11 +101,11 @@ pub fn rotate(tx: &mut WriteTx<'_>, rotation: &Rotation) -> rusqlite::Result<Rot
         }
         RotationDecision::Keep if is_written => {}
         RotationDecision::Keep => {
-            grant_rotate(tx, rotation, counter, Moved { counter, rotated_at: grant.rotated_at })?;
+            grant_rotate(tx, rotation, counter, &Moved { counter, rotated_at: grant.rotated_at })?;
         }
         RotationDecision::Rotate { from } => {
             counter = from + 1;
-            grant_rotate(tx, rotation, from, Moved { counter, rotated_at: tx.now })?;
+            grant_rotate(tx, rotation, from, &Moved { counter, rotated_at: tx.now })?;
         }
     }
     if !is_written {
@@ -278,7 +278,7 @@ const GRANT_ROTATE: &str = "
     UPDATE grants SET counter = ?3, rotated_at = ?4, idle_expires_at = ?5, access_token = ?6
     WHERE id = ?1 AND counter = ?2 AND ended_at IS NULL AND expires_at > ?7 AND idle_expires_at > ?7";
 
-fn grant_rotate(tx: &WriteTx<'_>, rotation: &Rotation, from: u32, to: Moved) -> rusqlite::Result<()> {
+fn grant_rotate(tx: &WriteTx<'_>, rotation: &Rotation, from: u32, to: &Moved) -> rusqlite::Result<()> {
     let row = params![
         rotation.grant.as_bytes(),
         from,

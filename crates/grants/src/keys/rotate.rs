@@ -5,6 +5,7 @@
 //!    the published keys for as long as it may has fetched them again.
 //! 3. The old key makes new things until then, and is accepted for as long as 1. says. A key of client secrets has no
 //!    such end: its hashes stay until the secrets change.
+//! 4. The time from 2. has to count from the commit. Where the store took long, the new key is put off by as much.
 //!
 //! Tokens keep their ids. Under the policy `reuse` a token that is handed out again after the change has a new text,
 //! made with the new key; the old text is good as well until the token expires, which is before the old key's end.
@@ -21,6 +22,9 @@ use super::change::{Next, UNDER_WAY};
 use super::snapshot::{Line, Snapshot};
 use super::{KeyAdminError, KeyInfo, KeyName, KeyRing};
 use crate::{Actor, Grants};
+
+/// A commit that takes no longer than this is made up for by what the lead has to spare.
+const PROMPT: Duration = Duration::from_millis(500);
 
 /// A key that is to take over.
 pub(super) struct NewKey {
@@ -78,8 +82,16 @@ impl Grants {
         let life = self.key_life(new.line).await?;
         let make =
             |present: &Snapshot, now: Timestamp| take_over(&self.keys, present, &new, life.as_ref(), now);
-        let made = self.keys.change(actor, make).await?;
-        made.ok_or(KeyAdminError::NotFound)
+        let made = self.keys.change(actor, make).await?.ok_or(KeyAdminError::NotFound)?;
+        // 4.
+        if self.clock.now().since(made.created_at) <= PROMPT {
+            return Ok(made);
+        }
+        match self.keys.change(actor, |present, now| put_off(&self.keys, present, &made, now)).await {
+            Ok(Some(later)) => Ok(later),
+            // It is as good as it was, but for those who fetched the keys in the last moment.
+            _ => Ok(made),
+        }
     }
 
     async fn key_life(&self, line: Line) -> Result<Option<Life>, KeyAdminError> {
@@ -140,4 +152,34 @@ fn take_over(
     });
     let (master, action) = (present.master.clone(), made.action);
     Ok(Next { records, master, about: Some((purpose, version)), action, target, detail })
+}
+
+/// Only the last of its line: the order must not change.
+fn put_off(
+    ring: &KeyRing,
+    present: &Snapshot,
+    made: &KeyInfo,
+    now: Timestamp,
+) -> Result<Next, KeyAdminError> {
+    let key = present.find(made.purpose, made.version).ok_or(KeyAdminError::NotFound)?;
+    let last = present.last(key.line()).filter(|last| std::ptr::eq(*last, key));
+    let key = last.ok_or(KeyAdminError::Conflict)?;
+    let active_from = key.record.active_from.max(now + ring.lead(key.line()));
+    let later = active_from.since(key.record.active_from);
+    let mut records = present.records_with(key, |record| record.active_from = active_from);
+    if let Some(before) = present.before(key).map(|before| &before.record) {
+        let same =
+            |record: &&mut KeyRecord| record.purpose == before.purpose && record.version == before.version;
+        if let Some(record) = records.iter_mut().find(same) {
+            record.needed_until = record.needed_until.map(|until| until + later);
+        }
+    }
+    Ok(Next {
+        records,
+        master: present.master.clone(),
+        about: Some((made.purpose, made.version)),
+        action: "key.put_off",
+        target: made.name().to_string(),
+        detail: json!({ "active_from": active_from.as_secs() }),
+    })
 }

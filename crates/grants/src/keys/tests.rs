@@ -36,13 +36,24 @@ struct Deployment {
 
 /// Never the same bytes twice.
 #[derive(Default)]
-struct Counter(AtomicU64);
+struct Counter {
+    count: AtomicU64,
+    /// Moved by as many seconds whenever something is sealed.
+    slow: Option<Arc<ManualClock>>,
+    seconds_to_seal: AtomicU64,
+}
+
+const NONCE_LEN: usize = 12;
 
 impl Rng for Counter {
     fn fill(&self, dest: &mut [u8]) {
-        let count = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-        for (byte, value) in dest.iter_mut().zip(count.iter().cycle()) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let bytes = count.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        for (byte, value) in dest.iter_mut().zip(bytes.iter().cycle()) {
             *byte = *value;
+        }
+        if let Some(clock) = self.slow.as_ref().filter(|_| dest.len() == NONCE_LEN) {
+            clock.advance(Duration::from_secs(self.seconds_to_seal.load(Ordering::Relaxed)));
         }
     }
 }
@@ -60,7 +71,8 @@ impl Deployment {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(clock.clone()))));
-        Self { clock, store, rng: Arc::default(), ids: TimeOrderedIds::default() }
+        let rng = Arc::new(Counter { slow: Some(clock.clone()), ..Counter::default() });
+        Self { clock, store, rng, ids: TimeOrderedIds::default() }
     }
 
     /// One more process.

@@ -23,7 +23,7 @@ async fn bring(world: &World, client: &str, claims: &Value) -> Answer {
 }
 
 /// The claims of a good assertion of "app" for alice, changed.
-fn changed(world: &World, fields: Value) -> Value {
+fn changed(world: &World, fields: &Value) -> Value {
     let mut claims = world.claims("app", "alice");
     claims.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
@@ -67,8 +67,14 @@ async fn step_2_only_a_key_of_the_registered_issuer_counts() {
         idp.sign(&world.claims("corp", "alice")),
         // Somebody else's key, by the same name.
         TestSigner::new(Algorithm::EdDsa, "idp").sign(&world.claims("https://idp.example", "alice")),
-        idp.sign_under(&json!({ "alg": "none", "kid": "idp" }), &world.claims("https://idp.example", "alice")),
-        idp.sign_under(&json!({ "alg": "HS256", "kid": "idp" }), &world.claims("https://idp.example", "alice")),
+        idp.sign_under(
+            &json!({ "alg": "none", "kid": "idp" }),
+            &world.claims("https://idp.example", "alice"),
+        ),
+        idp.sign_under(
+            &json!({ "alg": "HS256", "kid": "idp" }),
+            &world.claims("https://idp.example", "alice"),
+        ),
         idp.sign_under(
             &json!({ "alg": "EdDSA", "kid": "idp", "typ": "at+jwt" }),
             &world.claims("https://idp.example", "alice"),
@@ -77,7 +83,11 @@ async fn step_2_only_a_key_of_the_registered_issuer_counts() {
         String::new(),
     ];
     for assertion in table {
-        assert_eq!(code(world.bearer("corp", &assertion, Wanted::default()).await), "invalid_grant", "{assertion}");
+        assert_eq!(
+            code(world.bearer("corp", &assertion, Wanted::default()).await),
+            "invalid_grant",
+            "{assertion}"
+        );
     }
 }
 
@@ -101,11 +111,11 @@ async fn step_3_the_assertion_is_for_this_server_and_for_now() {
         json!({ "jti": "x".repeat(256) }),
     ] {
         let before = world.store.calls();
-        let answer = bring(&world, "app", &changed(&world, wrong.clone())).await;
+        let answer = bring(&world, "app", &changed(&world, &wrong)).await;
         assert_eq!(code(answer), "invalid_grant", "{wrong}");
         assert_eq!(world.store.calls() - before, 1, "{wrong}: nothing is written down");
     }
-    assert!(bring(&world, "app", &changed(&world, json!({ "exp": now + 300 }))).await.is_ok());
+    assert!(bring(&world, "app", &changed(&world, &json!({ "exp": now + 300 }))).await.is_ok());
 }
 
 #[tokio::test]
@@ -116,15 +126,21 @@ async fn step_4_only_subjects_that_the_client_may_speak_for() {
         assert!(bring(&world, "some", &world.claims("some", good)).await.is_ok(), "{good}");
     }
     for wrong in ["", "alice2", "Alice", "bob@example.com.evil", "b\u{f6}b@example.com"] {
-        assert_eq!(code(bring(&world, "some", &world.claims("some", wrong)).await), "invalid_grant", "{wrong}");
+        assert_eq!(
+            code(bring(&world, "some", &world.claims("some", wrong)).await),
+            "invalid_grant",
+            "{wrong}"
+        );
     }
-    assert_eq!(code(bring(&world, "app", &changed(&world, json!({ "sub": null }))).await), "invalid_grant");
+    assert_eq!(code(bring(&world, "app", &changed(&world, &json!({ "sub": null }))).await), "invalid_grant");
 }
 
 #[tokio::test]
 async fn step_5_scope_and_resource_are_what_the_client_is_registered_for() {
     let world = world().await;
-    world.update("app", |metadata| metadata.allowed_resources = Some(vec!["https://a.example/".into()])).await;
+    world
+        .update("app", |metadata| metadata.allowed_resources = Some(vec!["https://a.example/".into()]))
+        .await;
     let bring = async |wanted| {
         let assertion = world.signer.sign(&world.claims("app", "alice"));
         world.bearer("app", &assertion, wanted).await
@@ -138,7 +154,7 @@ async fn step_5_scope_and_resource_are_what_the_client_is_registered_for() {
 #[tokio::test]
 async fn step_6_an_assertion_is_used_once() {
     let world = world().await;
-    let assertion = world.signer.sign(&changed(&world, json!({ "exp": world.now().as_secs() + 300 })));
+    let assertion = world.signer.sign(&changed(&world, &json!({ "exp": world.now().as_secs() + 300 })));
     // What is refused for another reason has not used it up.
     assert_eq!(code(world.bearer("app", &assertion, wanted("admin", &[])).await), "invalid_scope");
     assert!(world.bearer("app", &assertion, Wanted::default()).await.is_ok());
@@ -271,9 +287,10 @@ async fn step_8_a_token_that_no_grant_stands_behind_is_never_half_of_a_pair() {
 
 #[tokio::test]
 async fn step_8_the_policies_replace_and_multiple_give_new_access_tokens_of_the_same_grant() {
-    for (policy, previous) in
-        [(ActiveTokenPolicy::Replace, TokenState::Inactive), (ActiveTokenPolicy::Multiple, TokenState::Retired)]
-    {
+    for (policy, previous) in [
+        (ActiveTokenPolicy::Replace, TokenState::Inactive),
+        (ActiveTokenPolicy::Multiple, TokenState::Retired),
+    ] {
         let world = world().await;
         world.update("app", |metadata| metadata.active_token_policy = Some(policy)).await;
         let first = world.pair("app", "alice").await;

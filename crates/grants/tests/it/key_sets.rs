@@ -25,7 +25,7 @@ fn failed() -> Result<serde_json::Value, FetchError> {
 }
 
 #[track_caller]
-fn assert_unavailable(answer: Answer) {
+fn assert_unavailable(answer: &Answer) {
     assert!(matches!(answer, Err(GrantError::Unavailable(_))), "{answer:?}");
 }
 
@@ -54,7 +54,8 @@ async fn step_1_the_keys_of_a_client_and_of_its_issuer_are_kept_apart() {
     world.client("app", fields).await;
     for _ in 0..2 {
         let proof = world.signer.sign(&world.claims("app", "app"));
-        let credentials = grantry_grants::Credentials::from_assertion(grantry_protocol::Secret::new(proof), None);
+        let credentials =
+            grantry_grants::Credentials::from_assertion(grantry_protocol::Secret::new(proof), None);
         let assertion = idp.sign(&world.claims("https://idp.example", "alice"));
         let answer = world.bearer_as(&credentials.ok().unwrap(), &assertion, Wanted::default()).await;
         assert!(answer.is_ok());
@@ -94,8 +95,13 @@ async fn step_2_who_comes_during_a_fetch_shares_it() {
         world.fetch.answer(answer);
         let before = world.fetch.fetches();
         let open = world.fetch.gate.lock().await;
-        let three =
-            async { tokio::join!(bring(&world, &world.signer), bring(&world, &world.signer), bring(&world, &world.signer)) };
+        let three = async {
+            tokio::join!(
+                bring(&world, &world.signer),
+                bring(&world, &world.signer),
+                bring(&world, &world.signer)
+            )
+        };
         let release = async {
             // All three have come as far as they can before this is polled again.
             tokio::task::yield_now().await;
@@ -121,7 +127,7 @@ async fn step_3_a_failed_fetch_is_made_up_for_by_a_copy_of_at_most_an_hour() {
     assert!(bring(&world, &world.signer).await.is_ok());
     assert_eq!(world.fetch.fetches(), 2);
     world.wait(1);
-    assert_unavailable(bring(&world, &world.signer).await);
+    assert_unavailable(&bring(&world, &world.signer).await);
     world.wait(1);
     world.fetch.answer(Ok(world.signer.jwks()));
     assert!(bring(&world, &world.signer).await.is_ok());
@@ -131,8 +137,8 @@ async fn step_3_a_failed_fetch_is_made_up_for_by_a_copy_of_at_most_an_hour() {
 async fn step_3_a_source_that_fails_is_left_in_peace_for_a_while() {
     let world = world().await;
     world.fetch.answer(failed());
-    assert_unavailable(bring(&world, &world.signer).await);
-    assert_unavailable(bring(&world, &world.signer).await);
+    assert_unavailable(&bring(&world, &world.signer).await);
+    assert_unavailable(&bring(&world, &world.signer).await);
     assert_eq!(world.fetch.fetches(), 1);
     world.wait(1);
     world.fetch.answer(Ok(world.signer.jwks()));
@@ -153,9 +159,10 @@ async fn step_3_a_source_that_fails_is_left_in_peace_for_a_while() {
 #[tokio::test]
 async fn step_3_what_is_no_key_set_is_a_failed_fetch_and_an_address_that_is_not_allowed_a_refusal() {
     let world = world().await;
-    for document in [json!("<html>"), json!({ "keys": [] }), json!({ "keys": [{ "kty": "oct", "k": "AA" }] })] {
+    for document in [json!("<html>"), json!({ "keys": [] }), json!({ "keys": [{ "kty": "oct", "k": "AA" }] })]
+    {
         world.fetch.answer(Ok(document));
-        assert_unavailable(bring(&world, &world.signer).await);
+        assert_unavailable(&bring(&world, &world.signer).await);
         world.wait(1);
     }
     world.fetch.answer(Err(FetchError::Refused("169.254.169.254".to_owned())));

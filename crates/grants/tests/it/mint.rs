@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{AccessToken, ActiveTokenPolicy, Grant, GrantId, Seen, Slot, SlotBinding, Wanted};
-use grantry_store::{
-    AuditEntry, ClientOutcome, Clients, Grants, Opening, TokenWrite, Tokens, WriteOutcome,
-};
+use grantry_store::{AuditEntry, ClientOutcome, Clients, Grants, Opening, TokenWrite, Tokens, WriteOutcome};
 
 use crate::world::{World, settings};
 

@@ -37,7 +37,7 @@ async fn present(world: &World, assertion: &str) -> Result<Pair, GrantError> {
 }
 
 /// The claims with which "app" authenticates, changed.
-fn changed(world: &World, fields: Value) -> Value {
+fn changed(world: &World, fields: &Value) -> Value {
     let mut claims = world.claims("app", "app");
     claims.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
@@ -136,12 +136,14 @@ async fn step_3_each_claim_is_checked_and_named_once_the_signature_is_proven() {
         (json!({ "jti": "" }), "jti"),
     ] {
         let before = world.store.calls();
-        let (code, description) = refusal(present(&world, &world.signer.sign(&changed(&world, wrong.clone()))).await);
+        let (code, description) =
+            refusal(present(&world, &world.signer.sign(&changed(&world, &wrong))).await);
         assert_eq!(code, "invalid_client", "{wrong}");
         assert!(description.contains(named), "{wrong}: {description}");
         assert_eq!(world.store.calls() - before, 1, "{wrong}");
     }
-    let longest = changed(&world, json!({ "exp": now + 300, "aud": ["https://as.example"], "iat": now + 30 }));
+    let longest =
+        changed(&world, &json!({ "exp": now + 300, "aud": ["https://as.example"], "iat": now + 30 }));
     assert!(present(&world, &world.signer.sign(&longest)).await.is_ok());
 }
 
@@ -161,7 +163,10 @@ async fn step_4_a_disabled_client_is_refused_and_uses_nothing_up() {
     let world = world().await;
     world.update("app", |metadata| metadata.enabled = false).await;
     let assertion = world.signer.sign(&world.claims("app", "app"));
-    assert_eq!(refusal(present(&world, &assertion).await), ("invalid_client", "the client is disabled".to_owned()));
+    assert_eq!(
+        refusal(present(&world, &assertion).await),
+        ("invalid_client", "the client is disabled".to_owned())
+    );
     world.update("app", |metadata| metadata.enabled = true).await;
     assert!(present(&world, &assertion).await.is_ok());
 }
@@ -169,7 +174,7 @@ async fn step_4_a_disabled_client_is_refused_and_uses_nothing_up() {
 #[tokio::test]
 async fn step_5_an_assertion_is_used_once_whatever_for() {
     let world = world().await;
-    let assertion = world.signer.sign(&changed(&world, json!({ "exp": world.now().as_secs() + 300 })));
+    let assertion = world.signer.sign(&changed(&world, &json!({ "exp": world.now().as_secs() + 300 })));
     let token = present(&world, &assertion).await.unwrap().access;
     let replayed = ("invalid_client", "the assertion was used before".to_owned());
     assert_eq!(refusal(present(&world, &assertion).await), replayed);
@@ -198,9 +203,7 @@ async fn keys_that_cannot_be_fetched_now_are_an_outage_and_never_a_wrong_proof()
     assert!(matches!(present(&world, &assertion).await, Err(GrantError::Unavailable(_))));
     world.wait(1);
     world.fetch.answer(Err(FetchError::Refused("10.0.0.1".into())));
-    let (code, description) = refusal(present(&world, &assertion).await);
-    assert_eq!(code, "invalid_client");
-    assert!(!description.contains("10.0.0.1"));
+    assert_uniform(present(&world, &assertion).await);
     world.wait(1);
     world.fetch.answer(Ok(world.signer.jwks()));
     assert!(present(&world, &assertion).await.is_ok());

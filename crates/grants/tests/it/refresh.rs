@@ -2,8 +2,8 @@
 
 use grantry_grants::{Credentials, GrantError, Proof};
 use grantry_protocol::{
-    AccessTokenFormat, ActiveTokenPolicy, GrantId, GrantState, GrantType, ScopeSet, Secret,
-    TokenState, Wanted,
+    AccessTokenFormat, ActiveTokenPolicy, GrantId, GrantState, GrantType, ScopeSet, Secret, TokenState,
+    Wanted,
 };
 use grantry_store::{Fault, Grants, Outage, StoreError, Tokens};
 use serde_json::json;
@@ -163,10 +163,7 @@ async fn step_4_what_the_client_is_no_longer_registered_for_does_not_come_out() 
     let world = world().await;
     let pair = world.pair("app", "alice").await;
     world.update("app", |metadata| metadata.scope = ScopeSet::parse("read").unwrap()).await;
-    assert_eq!(
-        code(world.refresh_for("app", pair.refresh(), wanted("write", &[])).await),
-        "invalid_scope"
-    );
+    assert_eq!(code(world.refresh_for("app", pair.refresh(), wanted("write", &[])).await), "invalid_scope");
     let pair = world.refresh("app", pair.refresh()).await.unwrap();
     assert_eq!(pair.scope, "read");
     world.update("app", |metadata| metadata.scope = ScopeSet::parse("other").unwrap()).await;
@@ -188,10 +185,7 @@ async fn step_4_the_resource_can_be_narrowed_and_not_widened() {
     assert_eq!(code(wider), "invalid_target");
     // The client loses one of them, then both.
     world.update("app", |metadata| metadata.allowed_resources = Some(vec![B.to_owned()])).await;
-    assert_eq!(
-        code(world.refresh_for("app", pair.refresh(), wanted("", &[A])).await),
-        "invalid_target"
-    );
+    assert_eq!(code(world.refresh_for("app", pair.refresh(), wanted("", &[A])).await), "invalid_target");
     let pair = world.refresh("app", pair.refresh()).await.unwrap();
     let id = world.id_of("app", &pair.access).await;
     assert_eq!(world.store.token_find(id).await.unwrap().unwrap().token.audience.names(), [B]);
@@ -226,11 +220,12 @@ async fn step_5_the_new_token_is_of_the_grant_and_in_the_slot_that_it_was_opened
 #[tokio::test]
 async fn step_5_under_replace_the_previous_access_token_ends_and_a_jwt_is_a_jwt() {
     let world = world().await;
-    world.update("app", |metadata| {
-        metadata.active_token_policy = Some(ActiveTokenPolicy::Replace);
-        metadata.access_token_format = AccessTokenFormat::Jwt;
-    })
-    .await;
+    world
+        .update("app", |metadata| {
+            metadata.active_token_policy = Some(ActiveTokenPolicy::Replace);
+            metadata.access_token_format = AccessTokenFormat::Jwt;
+        })
+        .await;
     let first = world.pair("app", "alice").await;
     assert!(world.is_active("app", &first.access).await);
     let second = world.refresh("app", first.refresh()).await.unwrap();

@@ -28,7 +28,11 @@ async fn revoking_a_refresh_token_ends_its_grant_and_every_access_token_of_it() 
     }
     assert_eq!(code(world.refresh("app", second.refresh()).await), "invalid_grant");
     assert!(world.is_active("app", &bob.access).await && world.is_active("app", bob.refresh()).await);
-    assert_eq!(world.store.revocation_head().await.unwrap().position, Position(1), "one entry, however many tokens");
+    assert_eq!(
+        world.store.revocation_head().await.unwrap().position,
+        Position(1),
+        "one entry, however many tokens"
+    );
     // Once more is as good as done.
     world.grants.revoke(&secret_of("app"), second.refresh()).await.unwrap();
     assert_eq!(world.store.revocation_head().await.unwrap().position, Position(1));

@@ -26,9 +26,9 @@ const SECRET: &str = "a secret of a client";
 /// Other bytes with every call, the same ones in every run.
 pub struct CountingRng(AtomicU64);
 
-impl Default for CountingRng {
-    fn default() -> Self {
-        Self(AtomicU64::new(1))
+impl CountingRng {
+    pub fn seeded(seed: u32) -> Self {
+        Self(AtomicU64::new(u64::from(seed) << 32))
     }
 }
 
@@ -80,7 +80,7 @@ pub async fn key_ring() -> Arc<KeyRing> {
             KeyOptions { signing_algorithm: Algorithm::Es256, jwks_max_age: Lifetime::from_secs(300) };
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let master = MasterKey::new(&[7; 32]);
-        KeyRing::open(store, master, options, clock, Arc::new(CountingRng::default())).await.unwrap()
+        KeyRing::open(store, master, options, clock, Arc::new(CountingRng::seeded(1))).await.unwrap()
     };
     Arc::clone(KEYS.get_or_init(open).await)
 }
@@ -147,12 +147,17 @@ impl World {
     pub async fn with(settings: TokenSettings) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(clock.clone()))));
-        Self::node(store, clock, settings).await
+        Self::node(store, clock, settings, 2).await
     }
 
-    /// One more node on the same store and clock.
-    pub async fn node(store: Arc<FaultyStore>, clock: Arc<ManualClock>, settings: TokenSettings) -> Self {
-        let rng = Arc::new(CountingRng::default());
+    /// A node on a store that may have others, each with a seed of its own.
+    pub async fn node(
+        store: Arc<FaultyStore>,
+        clock: Arc<ManualClock>,
+        settings: TokenSettings,
+        seed: u32,
+    ) -> Self {
+        let rng = Arc::new(CountingRng::seeded(seed));
         settings.validate().unwrap();
         let fetch = Arc::new(FakeFetch::default());
         let limits = PersistenceSettings {

@@ -84,6 +84,7 @@ async fn a_backup_is_of_one_moment_whatever_is_written_meanwhile_and_does_not_st
         let mut reports = Vec::new();
         let write_between = |progress| {
             reports.push(progress);
+            assert!(reports.len() < 10, "it starts over: {reports:?}");
             let token = writing.token(&format!("during {}", reports.len()));
             let batch = vec![issue(&token), TokenWrite::Revoke { id: before.id, audit: None }];
             Handle::current().block_on(writing.store.token_write(batch)).unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
 mod admin_v1_clients;
+mod admin_v1_keys;
 mod admin_v1_revocations;
 mod admin_v1_tokens;
 mod app;

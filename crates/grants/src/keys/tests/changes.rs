@@ -268,3 +268,21 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let refused = node.key_rotate(MAC, None, &actor()).await;
     assert!(matches!(refused, Err(KeyAdminError::Failed(crate::GrantError::Unavailable(_)))));
 }
+
+#[tokio::test]
+async fn a_key_whose_commit_took_long_is_put_off_by_as_much() {
+    let deployment = Deployment::new();
+    let node = deployment.node().await;
+    let old = key(&node, MAC, 1).await;
+    deployment.rng.seconds_to_seal.store(3, Ordering::Relaxed);
+    let made = node.key_rotate(MAC, None, &actor()).await.unwrap();
+    assert_eq!(made.created_at, START);
+    assert_eq!(deployment.clock.now(), START + Duration::from_secs(3), "when it was committed");
+    assert_eq!(made.active_from, START + Duration::from_secs(8));
+    assert_eq!(key(&node, MAC, 2).await, made);
+    let until = key(&node, MAC, 1).await.needed_until.unwrap();
+    assert!(old.needed_until.is_none() && until >= made.active_from + REFRESH_LIFETIME);
+    let actions: Vec<String> =
+        deployment.store.audit_list(0, 10).await.unwrap().into_iter().map(|row| row.action).collect();
+    assert_eq!(actions, ["key.rotate", "key.put_off"]);
+}

@@ -8,6 +8,9 @@ type At = Option<u64>;
 /// A key of token MACs: version, active from, needed until, revoked at.
 type Row = (u8, u64, At, At);
 
+/// The keys; seconds after the start, and what is then: which key makes, which are accepted, the state of each.
+type Case = (&'static [Row], u64, u8, &'static [u8], &'static [KeyState]);
+
 fn at(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
 }
@@ -29,7 +32,14 @@ fn snapshot(rows: &[Row]) -> Snapshot {
         (KeyPurpose::Signing, Line::Signing(Algorithm::EdDsa).generate(&rng).unwrap()),
     ] {
         let sealed = master(7).seal(&rng, purpose, 1, &plain);
-        records.push(KeyRecord { purpose, version: 1, sealed, ..records[0].clone() });
+        records.push(KeyRecord {
+            purpose,
+            version: 1,
+            sealed,
+            needed_until: None,
+            revoked_at: None,
+            ..records[0].clone()
+        });
     }
     Snapshot::open(&records, &master(7), Algorithm::EdDsa, None).unwrap()
 }
@@ -37,8 +47,7 @@ fn snapshot(rows: &[Row]) -> Snapshot {
 #[test]
 fn what_a_key_is_good_for_depends_on_its_place_in_the_line_and_on_the_time() {
     use KeyState::{Active, Pending, Retired, Retiring, Revoked};
-    // Rows, seconds, which key makes, which are accepted, the state of each.
-    let cases: &[(&[Row], u64, u8, &[u8], &[KeyState])] = &[
+    let cases: &[Case] = &[
         (&[(1, 0, None, None)], 0, 1, &[1], &[Active]),
         // A rotation, as time goes by.
         (&[(1, 0, Some(99), None), (2, 10, None, None)], 9, 1, &[1, 2], &[Active, Pending]),
