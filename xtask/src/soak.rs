@@ -24,6 +24,24 @@ const SOAKS: &[Soak] = &[
         rounds: 50,
         about: "kill -9 with writes in flight, restart, check every acknowledged token",
     },
+    Soak {
+        name: "refresh",
+        test: "soak::refresh",
+        rounds: 2000,
+        about: "two processes spend the same refresh token at the same instant",
+    },
+    Soak {
+        name: "refresh-crash",
+        test: "soak::refresh_crash",
+        rounds: 100,
+        about: "kill -9 before the commit of a rotation, after it, and under load; then retry",
+    },
+    Soak {
+        name: "rotate-keys",
+        test: "soak::rotate_keys",
+        rounds: 60,
+        about: "signing and MAC keys rotated under load, then revoked",
+    },
 ];
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -8,8 +8,6 @@
 //! 4. A signature by a key that the copy does not have may be by a new key: the set is fetched again, at most every
 //!    30 seconds, since anybody can name a key that does not exist.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +16,8 @@ use grantry_jose::{InvalidJws, PublicKeySet, verify_assertion};
 use grantry_protocol::{ClientId, ClientKeySet, Clock, KeySource, Timestamp};
 use metrics::{counter, gauge};
 use serde::de::DeserializeOwned;
+
+use crate::bounded::Bounded;
 
 /// Sets of either kind that are kept; the oldest makes room.
 const CAPACITY: usize = 1_000;
@@ -92,7 +92,9 @@ struct State {
 
 impl KeySets {
     pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>) -> Self {
-        let (inline, published) = (Mutex::new(Bounded::new("inline")), Mutex::new(Bounded::new("published")));
+        let sets = |kind| gauge!("grantry_key_sets", "kind" => kind);
+        let inline = Mutex::new(Bounded::new(CAPACITY, sets("inline")));
+        let published = Mutex::new(Bounded::new(CAPACITY, sets("published")));
         Self { fetch, clock, inline, published }
     }
 
@@ -131,7 +133,7 @@ impl KeySets {
         url: &str,
         text: &str,
     ) -> Result<C, Unverified> {
-        let published = lock(&self.published).get_or_put_default(url);
+        let published = lock(&self.published).get_or_put_default(url.to_owned());
         // 2. and 3.
         let before = lock(&published.state).clone();
         let known = if before.is_fresh(self.clock.now()) {
@@ -220,62 +222,4 @@ fn age(at: Timestamp, now: Timestamp) -> Duration {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A map of at most [`CAPACITY`] entries.
-struct Bounded<K, V> {
-    kind: &'static str,
-    entries: HashMap<K, V>,
-    /// By age.
-    order: VecDeque<K>,
-}
-
-impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
-    fn new(kind: &'static str) -> Self {
-        Self { kind, entries: HashMap::new(), order: VecDeque::new() }
-    }
-
-    fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key)
-    }
-
-    fn put(&mut self, key: K, value: V) {
-        if self.entries.insert(key.clone(), value).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() > CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-        gauge!("grantry_key_sets", "kind" => self.kind).set(self.entries.len() as f64);
-    }
-}
-
-impl Bounded<String, Arc<Published>> {
-    fn get_or_put_default(&mut self, url: &str) -> Arc<Published> {
-        if let Some(published) = self.entries.get(url) {
-            return Arc::clone(published);
-        }
-        let published = Arc::new(Published::default());
-        self.put(url.to_owned(), Arc::clone(&published));
-        published
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn at_the_bound_the_oldest_makes_room() {
-        let mut map = Bounded::new("test");
-        for n in 0..CAPACITY {
-            map.put(n, n);
-        }
-        map.put(0, 7);
-        assert_eq!((map.get(&0), map.entries.len()), (Some(&7), CAPACITY));
-        map.put(CAPACITY, 0);
-        assert_eq!((map.get(&0), map.get(&1), map.entries.len()), (None, Some(&1), CAPACITY));
-    }
 }

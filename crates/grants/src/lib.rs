@@ -4,9 +4,11 @@
 mod admin;
 mod assertions;
 mod authenticate;
+mod bounded;
 mod client_credentials;
 mod clients;
 mod error;
+mod foreign_uses;
 mod inspect;
 mod introspect;
 mod issuing;
@@ -27,6 +29,7 @@ use grantry_persistence::Persistence;
 use grantry_protocol::{Clock, Rng, TimeOrderedIds};
 use grantry_store::Store;
 
+use foreign_uses::ForeignUses;
 use key_sets::KeySets;
 
 pub use grantry_store::KeyPurpose;
@@ -43,7 +46,7 @@ pub use keys::{
     KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey, Masters,
 };
 pub use revocations::{RevocationOutcome, RevocationTarget};
-pub use sessions::{SubjectTokens};
+pub use sessions::SubjectTokens;
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
 /// Everything that the flows need; shared by all requests.
@@ -53,6 +56,7 @@ pub struct Grants {
     keys: Arc<KeyRing>,
     settings: TokenSettings,
     key_sets: KeySets,
+    foreign_uses: ForeignUses,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     ids: TimeOrderedIds,
@@ -69,7 +73,8 @@ impl Grants {
         rng: Arc<dyn Rng>,
     ) -> Self {
         let key_sets = KeySets::new(fetch, Arc::clone(&clock));
-        Self { store, persistence, keys, settings, key_sets, clock, rng, ids: TimeOrderedIds::default() }
+        let (foreign_uses, ids) = (ForeignUses::default(), TimeOrderedIds::default());
+        Self { store, persistence, keys, settings, key_sets, foreign_uses, clock, rng, ids }
     }
 
     pub fn settings(&self) -> &TokenSettings {

@@ -5,7 +5,7 @@
 //!    was not made with our keys is not looked up.
 //! 2. The client may refresh.
 //! 3. The grant exists, was not ended, and is this client's. Another client's refresh token is refused and recorded in
-//!    the audit trail; the grant stays as it is, since whoever found a token must not be able to end what it is for.
+//!    the audit trail (`foreign_uses.rs`); the grant stays as it is, since whoever found a token must not be able to end what it is for.
 //! 4. The scope is part of the grant's (RFC 6749 §6), the audience part of the grant's (RFC 8707 §2.2). What the
 //!    client is no longer registered for does not come out of a refresh: asked for by name it is refused, otherwise it
 //!    is left out, and refused only if nothing remains.
@@ -59,9 +59,10 @@ impl Grants {
         // 3.
         let Some((presented, stored)) = found? else { return Err(refused("unknown")) };
         if stored.grant.client_id != client.id {
-            self.store
-                .audit_append(self.audit("grant.foreign_client", &client, presented, request_id))
-                .await?;
+            if self.foreign_uses.is_new(stored.grant.id, &client.id, self.clock.now()) {
+                let audit = self.audit("grant.foreign_client", &client, presented, request_id);
+                self.store.audit_append(audit).await?;
+            }
             return Err(refused("foreign_client"));
         }
         // By its lifetimes it ends on the store's clock, not on ours.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grantry_protocol::{ClientId, Secret};
+use grantry_protocol::{ClientId, Secret, Subject};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded::byte_serialize;
@@ -12,6 +12,8 @@ use crate::config::Server;
 use crate::failure::Failure;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Of what a subject has; the server gives no more at once.
+const LARGEST_PAGE: usize = 200;
 
 /// An id, its secret, and where they come from, for when they are refused.
 pub struct Basic {
@@ -157,8 +159,60 @@ impl AdminApi {
         self.call(Method::DELETE, self.url(&["clients", id.as_str()]), None).await.map(drop)
     }
 
+    pub async fn key_list(&self) -> Result<Vec<Value>, Failure> {
+        match self.call(Method::GET, self.url(&["keys"]), None).await?["keys"].take() {
+            Value::Array(keys) => Ok(keys),
+            _ => Err(strange(self.base.as_str(), StatusCode::OK)),
+        }
+    }
+
+    pub async fn key_create(&self, fields: Map<String, Value>) -> Result<Value, Failure> {
+        self.call(Method::POST, self.url(&["keys"]), Some(fields.into())).await
+    }
+
+    pub async fn key_revoke(&self, purpose: &str, version: u8, confirmed: bool) -> Result<Value, Failure> {
+        let url = self.url(&["keys", purpose, &version.to_string(), "revoke"]);
+        self.call(Method::POST, url, Some(json!({ "confirm": confirmed }))).await
+    }
+
     pub async fn token_inspect(&self, token: &str) -> Result<Value, Failure> {
         self.call(Method::POST, self.url(&["tokens", "inspect"]), Some(json!({ "token": token }))).await
+    }
+
+    /// At most `limit` grants and as many tokens of a subject, and whether there are more.
+    pub async fn token_list(&self, subject: &Subject, limit: usize) -> Result<Value, Failure> {
+        let (mut grants, mut tokens) = (Vec::new(), Vec::new());
+        let mut after: Option<String> = None;
+        loop {
+            let mut url = self.url(&["tokens"]);
+            let left = (limit - grants.len().min(tokens.len())).min(LARGEST_PAGE);
+            url.query_pairs_mut()
+                .append_pair("subject", subject.as_str())
+                .append_pair("limit", &left.to_string());
+            if let Some(after) = &after {
+                url.query_pairs_mut().append_pair("after", after);
+            }
+            let mut answer = self.call(Method::GET, url, None).await?;
+            for (name, listed) in [("grants", &mut grants), ("tokens", &mut tokens)] {
+                match answer[name].take() {
+                    Value::Array(more) => listed.extend(more),
+                    _ => return Err(strange(self.base.as_str(), StatusCode::OK)),
+                }
+            }
+            after = answer["next_after"].as_str().map(str::to_owned);
+            let full = grants.len() >= limit || tokens.len() >= limit;
+            if after.is_none() || full {
+                let more = after.is_some() || grants.len() > limit || tokens.len() > limit;
+                grants.truncate(limit);
+                tokens.truncate(limit);
+                return Ok(json!({ "grants": grants, "tokens": tokens, "more": more }));
+            }
+        }
+    }
+
+    /// `target` as `POST /admin/v1/revocations` takes it.
+    pub async fn revocation_create(&self, target: Value) -> Result<Value, Failure> {
+        self.call(Method::POST, self.url(&["revocations"]), Some(target)).await
     }
 
     /// Escapes what an id may have and a path may not.
@@ -200,7 +254,7 @@ async fn send(request: RequestBuilder, url: &str) -> Result<Response, Failure> {
         Failure::new(if error.is_connect() {
             format!(
                 "nothing answers at {url} ({why}). Is the server running (grantry serve)? If it is elsewhere, give \
-                 --admin-url and --server-url; for clients and token inspect, --offline works on the store itself"
+                 --admin-url and --server-url; with --offline most commands work on the store itself"
             )
         } else if error.is_timeout() {
             format!("{url} did not answer within {ANSWER_WITHIN:?}; its log may say why")

@@ -1,9 +1,18 @@
 //! The command line as a person types it. What a command does stands in `commands/`.
 
+mod clients;
+mod store;
+mod tokens;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use grantry_protocol::{ClientId, Lifetime};
+use grantry_grants::KeyName;
+use grantry_protocol::ClientId;
+
+pub use self::clients::{ClientsCommand, JWT_BEARER, Metadata, Named};
+pub use self::store::StoreCommand;
+pub use self::tokens::{RevocationTarget, TokenCommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,27 +22,22 @@ Examples:
   grantry clients create --name Billing --scope \"read write\"
   grantry token get --scope grantry:admin       an access token, for curl
   grantry token inspect TOKEN                   why a token does (not) work
+  grantry tokens list --subject alice           what alice has, and `grantry tokens revoke` to end it
+  grantry store backup /backup/grantry.db       a copy of the store, while servers run
 
 Every setting can come from the environment: GRANTRY_SERVER__LISTEN=127.0.0.1:9000 grantry";
 
-const CLIENTS_EXAMPLES: &str = "\
+const KEYS_EXAMPLES: &str = "\
 Examples:
-  grantry clients create --id billing --scope \"read write\" --access-token-format jwt
-  grantry clients update billing --access-token-lifetime 30m
-  grantry clients update billing --unset access_token_lifetime
-  grantry clients list --json
-  grantry clients rotate-secret billing --offline
+  grantry keys list
+  grantry keys rotate                           a new signing key: published now, used once everybody can have it
+  grantry keys rotate token_mac                 a new key for opaque tokens and refresh tokens
+  grantry keys import signing.pem               a signing key that was made elsewhere
+  grantry keys revoke signing/3                 emergency: nothing that it signed is honoured from now on
+  grantry keys rotate-master                    seal the store's keys with a new master key
 
-The running server is asked, over its admin API, with an administrator's credentials: --client-id and
---client-secret-file, else GRANTRY_CLIENT_ID and GRANTRY_CLIENT_SECRET, else the file first-client beside the store.
-With --offline the store itself is used, and no credentials but the master key; the server may run meanwhile.";
-
-const TOKEN_EXAMPLES: &str = "\
-Examples:
-  curl -H \"Authorization: Bearer $(grantry token get --scope grantry:admin)\" http://127.0.0.1:8081/admin/v1/clients
-  grantry token get --client-id billing --client-secret-file billing.secret --resource https://api.example/ --json
-  grantry token inspect gta_...
-  echo gta_... | grantry token inspect - --offline --json";
+Tokens outlive a rotation: the key before is honoured until the last of them has expired. They do not outlive a
+revocation. Revoking a client_secret key disables every client whose secret was hashed with it, and needs --yes.";
 
 /// An OAuth 2.0 authorization server.
 #[derive(Debug, Parser)]
@@ -52,16 +56,22 @@ pub enum Command {
     /// Run the server; what happens without a command
     Serve,
     /// Register clients and change them
-    #[command(after_help = CLIENTS_EXAMPLES)]
+    #[command(after_help = clients::EXAMPLES)]
     Clients {
         #[command(subcommand)]
         command: ClientsCommand,
     },
-    /// Get an access token, or find out what is the matter with one
-    #[command(after_help = TOKEN_EXAMPLES)]
+    /// Get an access token, find out what is the matter with one, list and end what a subject has
+    #[command(visible_alias = "tokens", after_help = tokens::EXAMPLES)]
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// The keys that tokens and client secrets are made with
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
     },
     /// The settings: check them, show them, explain them
     Config {
@@ -70,6 +80,12 @@ pub enum Command {
     },
     /// Bring the store's schema up to date; `serve` does so as well
     Migrate,
+    /// Copy the store while servers run on it, and put a copy back
+    #[command(after_help = store::EXAMPLES)]
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Get access to the admin API back
     Admin {
         #[command(subcommand)]
@@ -78,122 +94,75 @@ pub enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ClientsCommand {
-    /// Register a client; its id and secret are printed this one time
-    Create {
-        /// The client's id; without it one is made
-        #[arg(long)]
-        id: Option<ClientId>,
-        #[command(flatten)]
-        metadata: Metadata,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        access: Access,
-    },
-    /// All clients
+pub enum KeysCommand {
+    /// All keys: what each is good for now, from when on it makes things and until when those are honoured
     List {
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
         access: Access,
     },
-    /// Everything about one client but its secret
-    Show(Named),
-    /// Change what is given and leave the rest
-    Update {
-        id: ClientId,
-        #[command(flatten)]
-        metadata: Metadata,
-        /// Put a field back to the server's default
-        #[arg(long, value_name = "FIELD", value_parser = UNSETTABLE)]
-        unset: Vec<String>,
+    /// Let a new key take over, without ending any token
+    Rotate {
+        /// What the key is for
+        #[arg(default_value = "signing", value_parser = ["signing", "token_mac", "client_secret"])]
+        purpose: String,
+        /// Of a signing key; without it keys.signing_algorithm
+        #[arg(long, value_parser = ALGORITHMS)]
+        algorithm: Option<String>,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
         access: Access,
     },
-    /// Refuse the client, and end every token that it holds
-    Disable(Named),
-    /// Take a disabled client back
-    Enable(Named),
-    /// Give the client a new secret; the old one ends at once, tokens stay
-    RotateSecret(Named),
-    /// Remove the client, and end every token that it holds
-    Delete(Named),
-}
-
-const UNSETTABLE: [&str; 5] =
-    ["client_name", "active_token_policy", "access_token_lifetime", "resources", "allowed_resources"];
-
-#[derive(Debug, Args)]
-pub struct Named {
-    pub id: ClientId,
-    #[command(flatten)]
-    pub output: Output,
-    #[command(flatten)]
-    pub access: Access,
-}
-
-/// Client metadata, under names that are short for its own.
-#[derive(Debug, Args)]
-pub struct Metadata {
-    /// For people
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Scope values that the client may ask for, separated by spaces
-    #[arg(long)]
-    pub scope: Option<String>,
-    /// May be given more than once
-    #[arg(long, value_parser = ["client_credentials"])]
-    pub grant_type: Vec<String>,
-    /// How the client proves who it is
-    #[arg(long, value_parser = ["client_secret_basic", "client_secret_post", "none"])]
-    pub auth_method: Option<String>,
-    #[arg(long, value_parser = ["opaque", "jwt"])]
-    pub access_token_format: Option<String>,
-    /// What it gets that asks again while it has a token
-    #[arg(long, value_parser = ["reuse", "replace", "multiple"])]
-    pub active_token_policy: Option<String>,
-    /// As in 30m
-    #[arg(long)]
-    pub access_token_lifetime: Option<Lifetime>,
-    /// An audience that the client is: it may introspect tokens meant for it; may be given more than once
-    #[arg(long)]
-    pub resource: Vec<String>,
-    /// An audience that the client may ask a token for; may be given more than once, without it any
-    #[arg(long)]
-    pub allowed_resource: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Print an access token (client credentials), and nothing else
-    Get {
-        /// Without it everything that the client is registered for
-        #[arg(long)]
-        scope: Option<String>,
-        /// Whom the token is for (RFC 8707); may be given more than once
-        #[arg(long)]
-        resource: Vec<String>,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: ServerUrl,
-        #[command(flatten)]
-        login: Login,
-    },
-    /// Say what a token is, where it lives and why it is not active
-    Inspect {
-        /// The token; `-` reads it from standard input, where no list of processes shows it
-        #[arg(value_name = "TOKEN", default_value = "-")]
-        token: String,
+    /// Let a signing key that was made elsewhere take over
+    Import {
+        /// PKCS#8 in PEM (-----BEGIN PRIVATE KEY-----): Ed25519, P-256, or RSA of 2048 to 4096 bits; `-` reads it from
+        /// standard input
+        file: PathBuf,
+        /// Refuse a key for anything else
+        #[arg(long, value_parser = ALGORITHMS)]
+        algorithm: Option<String>,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
         access: Access,
     },
+    /// Emergency: honour nothing any more that the key has ever made
+    #[command(after_help = "\
+Example: grantry keys revoke signing/3
+
+A signing key leaves the published keys, and JWTs that it signed are not active. With a token_mac key the opaque access
+tokens and the refresh tokens of its version go. With a client_secret key every client whose secret was hashed with it is
+refused until it is given a new secret; `grantry admin recover` helps who locked themselves out. If the key was the one
+in use, a new one takes its place at once.")]
+    Revoke {
+        /// As `grantry keys list` shows it, such as signing/3; or the kid of a signing key
+        // Base64url may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
+        key: KeyName,
+        /// Go on although clients will be locked out; needed for client_secret keys
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Seal all keys in the store with a new master key; tokens stay, and servers may run meanwhile
+    #[command(after_help = "\
+Example: grantry keys rotate-master
+
+Works on the store and on keys.master_key_file, at the host that has them. Running servers read the file again by
+themselves. If the key is in GRANTRY_MASTER_KEY, put the new one (openssl rand -base64 32) in GRANTRY_NEW_MASTER_KEY:
+first for every server, with a restart, then for this command; then make it GRANTRY_MASTER_KEY everywhere.")]
+    RotateMaster {
+        #[command(flatten)]
+        output: Output,
+    },
 }
+
+const ALGORITHMS: [&str; 3] = ["EdDSA", "ES256", "RS256"];
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -260,7 +229,24 @@ pub struct Login {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command, KeysCommand};
+
+    #[test]
+    fn a_kid_that_begins_with_a_hyphen_is_no_flag_and_flags_stay_flags() {
+        for kid in ["-PB5qlLDE8llQaGY_z4qfNwfRtm9-aeRMDfpG1-YwDQ", "--B5", "-h-", "signing/3"] {
+            for order in [[kid, "--yes"], ["--yes", kid]] {
+                let cli = Cli::try_parse_from(["grantry", "keys", "revoke"].into_iter().chain(order));
+                let Some(Command::Keys { command: KeysCommand::Revoke { key, yes, .. } }) =
+                    cli.unwrap().command
+                else {
+                    panic!("{order:?} is another command");
+                };
+                assert_eq!((key.to_string().as_str(), yes), (kid, true));
+            }
+        }
+    }
 
     #[test]
     fn the_command_line_is_free_of_contradictions() {

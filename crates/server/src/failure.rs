@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::Path;
 
-use grantry_grants::{ClientAdminError, GrantError, KeyRingError};
+use grantry_grants::{ClientAdminError, GrantError, KeyAdminError, KeyRingError};
 use grantry_store::StoreError;
 
 use crate::config::Problems;
@@ -39,4 +39,4 @@ macro_rules! failure_from {
     };
 }
 
-failure_from!(Problems, StoreError, KeyRingError, ClientAdminError, GrantError);
+failure_from!(Problems, StoreError, KeyRingError, ClientAdminError, KeyAdminError, GrantError);

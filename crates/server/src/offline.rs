@@ -10,6 +10,7 @@ use grantry_persistence::Persistence;
 use crate::ambient::{clock, rng};
 use crate::config::Loaded;
 use crate::failure::Failure;
+use crate::outbound::NoRequests;
 use crate::wire::Place;
 use crate::{master_key, wire};
 
@@ -32,12 +33,11 @@ pub async fn grants(loaded: &Loaded) -> Result<Grants, Failure> {
         )));
     }
     let store = wire::open(config, clock()).await?;
-    let master = master_key::load(loaded)?;
-    let algorithm = config.keys.signing_algorithm;
-    let keys = KeyRing::open(store.as_ref(), &master, algorithm, clock().as_ref(), rng().as_ref()).await?;
+    let master = master_key::load(loaded, store.as_ref()).await?;
+    let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
     let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
     let settings = config.token_settings(config.server.issuer_at(config.server.listen));
-    Ok(Grants::new(store, persistence, keys, settings, clock(), rng()))
+    Ok(Grants::new(store, persistence, keys, settings, Arc::new(NoRequests), clock(), rng()))
 }
 
 /// Runs what is done in one go at the terminal.

@@ -24,6 +24,7 @@ use crate::banner::Banner;
 use crate::config::{Limits, Loaded};
 use crate::failure::Failure;
 use crate::listener::{Bound, Listener};
+use crate::outbound::Outbound;
 use crate::telemetry::{self, RenderMetrics};
 use crate::tls::Certificate;
 use crate::{first_start, master_key, wire};
@@ -45,6 +46,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let (render_metrics, metrics) = telemetry::start_metrics()?;
     let mut background = Background(vec![metrics]);
+    let outbound = Arc::new(Outbound::new(&config.outbound)?);
     // 1.
     let public = Bound::to("server.listen", config.server.listen).await?;
     let admin = Bound::to("server.admin_listen", config.server.admin_listen).await?;
@@ -54,13 +56,13 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     // 2.
     let store = wire::open(config, clock()).await?;
     let master = master_key::load_or_make(loaded, store.as_ref(), rng().as_ref()).await?;
-    let algorithm = config.keys.signing_algorithm;
-    let keys = KeyRing::open(store.as_ref(), &master, algorithm, clock().as_ref(), rng().as_ref()).await?;
+    let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
+    background.0.push(keys.start_reload(master_key::masters(loaded)));
     let issuer = config.server.issuer_at(public.address);
     let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
     let readiness = background.start_beside(&persistence, &store);
     let settings = config.token_settings(issuer.clone());
-    let grants = Arc::new(Grants::new(store, persistence, keys, settings, clock(), rng()));
+    let grants = Arc::new(Grants::new(store, persistence, keys, settings, outbound, clock(), rng()));
     // 3.
     let administrator = first_start::administrator(loaded, &grants, rng().as_ref()).await?;
     // 4.

@@ -61,6 +61,11 @@ pub fn start_metrics() -> Result<(RenderMetrics, JoinHandle<()>), Failure> {
         "grantry_tls_reloads_total",
         "Changes of the certificate that were taken over or refused."
     );
+    describe_gauge!("grantry_outbound_running_requests", "Requests of the server's own that are under way.");
+    describe_counter!(
+        "grantry_outbound_requests_total",
+        "Requests of the server's own: fetched, failed, or refused because of where they would have gone."
+    );
     let upkeep = handle.clone();
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP);

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use grantry_protocol::{
-    Epoch, Grant, GrantId, LogKind, Position, Seen, SessionId, SlotKey, Subject, Timestamp, TokenId,
+    Epoch, Grant, GrantId, GrantState, LogKind, Position, Seen, SessionId, SlotKey, Subject, Timestamp,
+    TokenId,
 };
 use grantry_store::{
     AuditEntry, Grants, OpenDecision, Opening, Result, RevokeOutcome, Rotation, RotationDecision,
@@ -132,7 +133,7 @@ pub fn revoke(
 ) -> rusqlite::Result<RevokeOutcome> {
     match grant_find(tx, id)? {
         None => Ok(RevokeOutcome::Unknown),
-        Some(stored) if !stored.is_active(tx.now) => Ok(RevokeOutcome::AlreadyOver),
+        Some(stored) if stored.state(tx.now) == GrantState::Revoked => Ok(RevokeOutcome::AlreadyOver),
         Some(_) => {
             audit.map_or(Ok(()), |audit| audit_insert(tx, audit))?;
             end(tx, id, keep_until).map(RevokeOutcome::Revoked)

@@ -125,7 +125,7 @@ pub enum RotationOutcome {
 pub enum RevokeOutcome {
     /// Ended by this write, and announced at this position.
     Revoked(Position),
-    /// It had ended before, or has expired; nothing was written.
+    /// It had ended before, or is a token that has expired; nothing was written.
     AlreadyOver,
     /// Nothing of that id.
     Unknown,

@@ -1,15 +1,18 @@
+use std::path::PathBuf;
+
+use grantry_protocol::GrantType;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded::byte_serialize;
 
-use crate::cli::{Access, ClientsCommand, Metadata, Named, Output};
+use crate::cli::{Access, ClientsCommand, JWT_BEARER, Metadata, Named, Output};
 use crate::commands::desk::Desk;
 use crate::commands::{login, print};
 use crate::config::Loaded;
 use crate::failure::Failure;
-use crate::offline;
+use crate::{offline, public_key};
 
 /// What is shown of a client, in this order.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 21] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -21,9 +24,16 @@ const FIELDS: [&str; 14] = [
     "access_token_lifetime",
     "active_token_policy",
     "slot_binding",
+    "refresh_token_rotation",
     "persistence",
     "resources",
     "allowed_resources",
+    "jwks",
+    "jwks_uri",
+    "jwt_bearer_subjects",
+    "jwt_bearer_issuer",
+    "jwt_bearer_refresh",
+    "allowed_cors_origins",
 ];
 
 pub fn run(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failure> {
@@ -33,7 +43,7 @@ pub fn run(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failure> {
 async fn carry_out(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failure> {
     match command {
         ClientsCommand::Create { id, metadata, output, access } => {
-            let created = Desk::open(loaded, &access).await?.client_create(id, fields(metadata)).await?;
+            let created = Desk::open(loaded, &access).await?.client_create(id, fields(metadata)?).await?;
             show_new(loaded, &access, output, &created);
         }
         ClientsCommand::List { output, access } => list(&Desk::open(loaded, &access).await?, output).await?,
@@ -41,7 +51,7 @@ async fn carry_out(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failu
             show(output, &Desk::open(loaded, &access).await?.client_get(&id).await?);
         }
         ClientsCommand::Update { id, metadata, unset, output, access } => {
-            let mut patch = fields(metadata);
+            let mut patch = fields(metadata)?;
             patch.extend(unset.into_iter().map(|name| (name, Value::Null)));
             if patch.is_empty() {
                 return Err(Failure::new(
@@ -118,7 +128,16 @@ fn show_new(loaded: &Loaded, access: &Access, output: Output, client: &Value) {
         "client_secret_post" => format!("-d client_id={id} -d client_secret={secret}"),
         _ => format!("-u {id}:{secret}"),
     };
-    print::line(format_args!("  curl -s {proof} -d grant_type=client_credentials {url}/oauth2/token"));
+    let may = |grant_type: GrantType| {
+        client["grant_types"]
+            .as_array()
+            .is_some_and(|types| types.iter().any(|may| may == grant_type.as_str()))
+    };
+    let form = match may(GrantType::JwtBearer) && !may(GrantType::ClientCredentials) {
+        true => format!("-d grant_type={} -d assertion=JWT", GrantType::JwtBearer.as_str()),
+        false => "-d grant_type=client_credentials".to_owned(),
+    };
+    print::line(format_args!("  curl -s {proof} {form} {url}/oauth2/token"));
 }
 
 /// RFC 6749 section 2.3.1 wants both form-encoded, which is a word to the shell, too.
@@ -127,18 +146,44 @@ fn encoded(text: &str) -> String {
 }
 
 /// The flags that were given, under the names of the metadata.
-fn fields(metadata: Metadata) -> Map<String, Value> {
+fn fields(metadata: Metadata) -> Result<Map<String, Value>, Failure> {
     let list = |values: Vec<String>| (!values.is_empty()).then(|| Value::from(values));
-    let fields = [
+    let key_set = |path: Option<PathBuf>| path.as_deref().map(public_key::read_set).transpose();
+    let issuer = match metadata.jwt_bearer_issuer {
+        Some(issuer) => {
+            let keys = [
+                ("jwks", key_set(metadata.jwt_bearer_issuer_jwks)?),
+                ("jwks_uri", metadata.jwt_bearer_issuer_jwks_uri.map(Value::from)),
+            ];
+            Some(given([("issuer", Some(issuer.into()))].into_iter().chain(keys)).into())
+        }
+        None => None,
+    };
+    Ok(given([
         ("client_name", metadata.name.map(Value::from)),
         ("scope", metadata.scope.map(Value::from)),
-        ("grant_types", list(metadata.grant_type)),
+        ("grant_types", list(metadata.grant_type.into_iter().map(full_name).collect())),
         ("token_endpoint_auth_method", metadata.auth_method.map(Value::from)),
         ("access_token_format", metadata.access_token_format.map(Value::from)),
         ("active_token_policy", metadata.active_token_policy.map(Value::from)),
         ("access_token_lifetime", metadata.access_token_lifetime.map(|lifetime| lifetime.to_string().into())),
         ("resources", list(metadata.resource)),
         ("allowed_resources", list(metadata.allowed_resource)),
-    ];
+        ("jwks", key_set(metadata.jwks)?),
+        ("jwks_uri", metadata.jwks_uri.map(Value::from)),
+        ("jwt_bearer_subjects", list(metadata.jwt_bearer_subject)),
+        ("jwt_bearer_issuer", issuer),
+        ("jwt_bearer_refresh", metadata.jwt_bearer_refresh.map(Value::from)),
+        ("refresh_token_rotation", metadata.refresh_token_rotation.map(Value::from)),
+        ("slot_binding", metadata.slot_binding.map(Value::from)),
+        ("allowed_cors_origins", list(metadata.cors_origin)),
+    ]))
+}
+
+fn given<'a>(fields: impl IntoIterator<Item = (&'a str, Option<Value>)>) -> Map<String, Value> {
     fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn full_name(grant_type: String) -> String {
+    if grant_type == JWT_BEARER { GrantType::JwtBearer.as_str().to_owned() } else { grant_type }
 }

@@ -1,14 +1,18 @@
 //! Where clients and tokens are administered: at the running server, or at the store itself. Both take and give the
 //! JSON of the admin API.
 
-use grantry_grants::{Actor, ClientAdminError, Grants, NewClient};
-use grantry_protocol::{Client, ClientId, ClientMetadata, scopes};
-use serde_json::{Map, Value};
+use grantry_grants::{
+    Actor, ClientAdminError, Grants, KeyInfo, KeyName, KeyPurpose, NewClient, RevocationOutcome,
+    RevocationTarget,
+};
+use grantry_jose::Algorithm;
+use grantry_protocol::{Client, ClientId, ClientMetadata, Secret, Subject, scopes};
+use serde_json::{Map, Value, json};
 
 use crate::addresses::Endpoint;
 use crate::admin_api::{AdminApi, Http};
 use crate::cli::Access;
-use crate::commands::login;
+use crate::commands::{login, subject_tokens};
 use crate::config::Loaded;
 use crate::failure::Failure;
 use crate::offline;
@@ -102,6 +106,83 @@ impl Desk {
         }
     }
 
+    pub async fn key_list(&self) -> Result<Vec<Value>, Failure> {
+        match self {
+            Self::Online(api) => api.key_list().await,
+            Self::Offline(grants) => Ok(grants.key_list().await?.iter().map(key_json).collect()),
+        }
+    }
+
+    /// `fields` as `POST /admin/v1/keys` takes them.
+    pub async fn key_create(&self, fields: Map<String, Value>) -> Result<Value, Failure> {
+        let grants = match self {
+            Self::Online(api) => return api.key_create(fields).await,
+            Self::Offline(grants) => grants,
+        };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        let algorithm = Algorithm::ALL.into_iter().find(|known| Some(known.as_str()) == text("algorithm"));
+        let actor = Actor::host();
+        let made = match text("private_key_pem") {
+            Some(pem) => grants.key_import(&Secret::new(pem), algorithm, &actor).await?,
+            None => {
+                let purpose = text("purpose").and_then(KeyPurpose::from_name).unwrap_or(KeyPurpose::Signing);
+                grants.key_rotate(purpose, algorithm, &actor).await?
+            }
+        };
+        Ok(key_json(&made))
+    }
+
+    pub async fn key_revoke(&self, name: &KeyName, confirmed: bool) -> Result<Value, Failure> {
+        let revoked = match self {
+            Self::Online(api) => {
+                let (purpose, version) = match name {
+                    KeyName::Version(purpose, version) => (purpose.as_str().to_owned(), *version),
+                    KeyName::Kid(kid) => named_by_kid(&api.key_list().await?, kid)?,
+                };
+                return api.key_revoke(&purpose, version, confirmed).await;
+            }
+            Self::Offline(grants) => grants.key_revoke(name, confirmed, &Actor::host()).await,
+        };
+        revoked.map(|key| key_json(&key)).map_err(Failure::from)
+    }
+
+    /// At most `limit` grants and as many tokens of a subject, and whether there are more.
+    pub async fn token_list(&self, subject: &Subject, limit: usize) -> Result<Value, Failure> {
+        match self {
+            Self::Online(api) => api.token_list(subject, limit).await,
+            Self::Offline(grants) => subject_tokens::list(grants, subject, limit).await,
+        }
+    }
+
+    /// What `POST /admin/v1/revocations` takes: the name of a field, and its value.
+    pub async fn revocation_create(&self, field: &str, value: Value) -> Result<Value, Failure> {
+        let grants = match self {
+            Self::Online(api) => return api.revocation_create(json!({ field: value })).await,
+            Self::Offline(grants) => grants,
+        };
+        let text = value.as_str().unwrap_or_default();
+        let target = match field {
+            "token" => grants.revocation_target(text),
+            "token_id" => text.parse().ok().map(RevocationTarget::Token),
+            "grant_id" => text.parse().ok().map(RevocationTarget::Grant),
+            "session_id" => text.parse().ok().map(RevocationTarget::Session),
+            "client_id" => text.parse().ok().map(RevocationTarget::Client),
+            "subject" => text.parse().ok().map(RevocationTarget::Subject),
+            _ => Some(RevocationTarget::All),
+        };
+        let target = target.ok_or_else(|| {
+            Failure::new(match field {
+                "token" => "the token was not made with the keys of this deployment".to_owned(),
+                _ => format!("{field} must be a UUID"),
+            })
+        })?;
+        match grants.revocation_create(target, &Actor::host()).await? {
+            RevocationOutcome::Revoked(position) => Ok(json!({ "position": position })),
+            RevocationOutcome::AlreadyOver => Ok(json!({ "already_over": true })),
+            RevocationOutcome::Unknown => Err(Failure::new("there is no such token or grant")),
+        }
+    }
+
     pub async fn token_inspect(&self, token: &str) -> Result<Value, Failure> {
         match self {
             Self::Online(api) => api.token_inspect(token).await,
@@ -110,4 +191,16 @@ impl Desk {
             }
         }
     }
+}
+
+fn key_json(key: &KeyInfo) -> Value {
+    serde_json::to_value(key).unwrap_or_default()
+}
+
+fn named_by_kid(keys: &[Value], kid: &str) -> Result<(String, u8), Failure> {
+    let key = keys.iter().find(|key| key["kid"] == kid);
+    let name = key.and_then(|key| {
+        Some((key["purpose"].as_str()?.to_owned(), u8::try_from(key["version"].as_u64()?).ok()?))
+    });
+    name.ok_or_else(|| Failure::new("there is no such key; grantry keys list shows all"))
 }

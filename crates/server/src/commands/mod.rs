@@ -4,9 +4,12 @@ mod admin;
 mod clients;
 mod config;
 mod desk;
+mod keys;
 mod login;
 mod migrate;
 mod print;
+mod store;
+mod subject_tokens;
 mod token;
 
 use std::path::Path;
@@ -22,7 +25,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve::serve(&settings(file)?),
         Command::Clients { command } => clients::run(&settings(file)?, command),
         Command::Token { command } => token::run(&settings(file)?, command),
+        Command::Keys { command } => keys::run(&settings(file)?, command),
         Command::Config { command } => config::run(file, &command),
+        Command::Store { command } => store::run(&settings(file)?, command),
         Command::Migrate => migrate::run(&settings(file)?),
         Command::Admin { command } => admin::run(&settings(file)?, command),
     }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::process::exit;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -51,6 +52,12 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
     };
     print(head);
     rows.iter().for_each(|row| print(std::array::from_fn(|column| row[column].as_str())));
+}
+
+/// Seconds since the epoch as people read them (RFC 3339).
+pub fn time(seconds: &Value) -> String {
+    let Some(seconds) = seconds.as_u64() else { return String::new() };
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
 /// A value as a person reads it: text bare, a list with commas.

@@ -1,10 +1,11 @@
 use std::io::Read;
 
+use grantry_protocol::Subject;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::admin_api::Http;
-use crate::cli::{Output, TokenCommand};
+use crate::cli::{Output, RevocationTarget, TokenCommand};
 use crate::commands::desk::Desk;
 use crate::commands::{login, print};
 use crate::config::Loaded;
@@ -37,8 +38,75 @@ async fn carry_out(loaded: &Loaded, command: TokenCommand) -> Result<(), Failure
             let inspection = Desk::open(loaded, &access).await?.token_inspect(token.trim()).await?;
             show(output, &inspection);
         }
+        TokenCommand::List { subject, limit, output, access } => {
+            let desk = Desk::open(loaded, &access).await?;
+            show_list(output, &subject, &desk.token_list(&subject, limit as usize).await?);
+        }
+        TokenCommand::Revoke { target, output, access } => {
+            let (field, value) = named(target)?;
+            let done = Desk::open(loaded, &access).await?.revocation_create(field, value).await?;
+            show_end(output, &done);
+        }
     }
     Ok(())
+}
+
+/// As the admin API names it.
+fn named(target: RevocationTarget) -> Result<(&'static str, Value), Failure> {
+    let token = match target.token.as_deref() {
+        Some("-") => Some(from_standard_input()?.trim().to_owned()),
+        given => given.map(str::to_owned),
+    };
+    let fields = [
+        ("token", token),
+        ("token_id", target.token_id),
+        ("grant_id", target.grant_id),
+        ("session_id", target.session_id),
+        ("subject", target.subject.map(|subject| subject.as_str().to_owned())),
+        ("client_id", target.client.map(|client| client.as_str().to_owned())),
+    ];
+    let given = fields.into_iter().find_map(|(field, value)| Some((field, value?.into())));
+    Ok(given.unwrap_or(("all", target.all.into())))
+}
+
+fn show_end(output: Output, done: &Value) {
+    match done["position"].as_u64() {
+        _ if output.json => print::json(done),
+        Some(position) => print::line(format_args!("revoked, at position {position} of the revocation log")),
+        None => print::line("had ended before"),
+    }
+}
+
+fn show_list(output: Output, subject: &Subject, found: &Value) {
+    if output.json {
+        return print::json(found);
+    }
+    let rows = |name: &str, columns: [&str; 6]| -> Vec<[String; 6]> {
+        let listed = found[name].as_array().map(Vec::as_slice).unwrap_or_default();
+        let cell = |item: &Value, column: &str| match &item[column] {
+            Value::Null => "-".to_owned(),
+            at if column.ends_with("_at") => print::time(at),
+            value => print::shown(value),
+        };
+        listed.iter().map(|item| columns.map(|column| cell(item, column))).collect()
+    };
+    let grants = rows("grants", ["id", "client_id", "state", "counter", "expires_at", "scope"]);
+    let tokens = rows("tokens", ["id", "client_id", "state", "grant_id", "expires_at", "scope"]);
+    if grants.is_empty() && tokens.is_empty() {
+        return print::line(format_args!("{subject} has nothing"));
+    }
+    if !grants.is_empty() {
+        print::table(["GRANT_ID", "CLIENT_ID", "STATE", "REFRESHED", "EXPIRES", "SCOPE"], &grants);
+    }
+    if !tokens.is_empty() {
+        if !grants.is_empty() {
+            print::line("");
+        }
+        print::table(["TOKEN_ID", "CLIENT_ID", "STATE", "GRANT_ID", "EXPIRES", "SCOPE"], &tokens);
+    }
+    if found["more"] == true {
+        print::line("\nThere are more; --limit shows them.");
+    }
 }
 
 fn from_standard_input() -> Result<Zeroizing<String>, Failure> {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use grantry_protocol::Lifetime;
 use url::{Host, Url};
 
 use super::load::Origin;
@@ -22,6 +23,10 @@ const MOST_QUEUE: usize = 1 << 24;
 const MOST_RETRIES: u32 = 1000;
 const MOST_AT_ONCE: usize = 1_000_000;
 
+/// A new signing key waits for as long before its first use.
+const LEAST_JWKS_MAX_AGE: Lifetime = Lifetime::from_secs(1);
+const MOST_JWKS_MAX_AGE: Lifetime = Lifetime::from_secs(24 * 3600);
+
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// All contradictions; none means that the settings can be used.
@@ -36,6 +41,7 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
     check.token_persistence();
     check.tokens();
     check.limits();
+    check.outbound();
     check.log();
     check.bootstrap(environment);
     check.problems
@@ -163,7 +169,17 @@ impl Check<'_> {
     }
 
     fn keys(&mut self) {
-        self.not_empty("keys.master_key_file", &self.config.keys.master_key_file);
+        let keys = &self.config.keys;
+        self.not_empty("keys.master_key_file", &keys.master_key_file);
+        if keys.jwks_max_age < LEAST_JWKS_MAX_AGE || keys.jwks_max_age > MOST_JWKS_MAX_AGE {
+            self.refuse(
+                "keys.jwks_max_age",
+                format!(
+                    "{} is out of bounds; choose something from {LEAST_JWKS_MAX_AGE} to {MOST_JWKS_MAX_AGE}",
+                    keys.jwks_max_age
+                ),
+            );
+        }
     }
 
     fn token_persistence(&mut self) {
@@ -238,6 +254,26 @@ impl Check<'_> {
                 format!(
                     "{body} is longer than limits.request_timeout ({request}), so it would never come to bear: shorten \
                      the one or lengthen the other"
+                ),
+            );
+        }
+    }
+
+    fn outbound(&mut self) {
+        let outbound = &self.config.outbound;
+        if let Some(path) = &outbound.ca_file {
+            self.not_empty("outbound.ca_file", path);
+        }
+        let (timeout, request) = (outbound.timeout, self.config.limits.request_timeout);
+        if timeout.as_duration() < Duration::from_millis(1) {
+            self.refuse("outbound.timeout", "must be longer than nothing; write for example \"5s\"");
+        }
+        if timeout >= request {
+            self.refuse(
+                "outbound.timeout",
+                format!(
+                    "{timeout} is not less than limits.request_timeout ({request}), so the request that waits for the \
+                     answer would be given up first: shorten the one or lengthen the other"
                 ),
             );
         }

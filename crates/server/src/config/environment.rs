@@ -12,6 +12,7 @@ pub const PREFIX: &str = "GRANTRY_";
 /// Variables that are not the name of a key.
 const SPECIAL: &[&str] = &[
     "GRANTRY_MASTER_KEY",
+    "GRANTRY_NEW_MASTER_KEY",
     "GRANTRY_BOOTSTRAP_CLIENT_ID",
     "GRANTRY_BOOTSTRAP_CLIENT_SECRET",
     "GRANTRY_BOOTSTRAP_CLIENT_SECRET_FILE",

@@ -35,15 +35,8 @@ pub struct Section {
 
 /// Keys of the design that later versions bring; a configuration that was written for one of them deserves a better
 /// answer than "unknown". What ends in a dot is a whole section.
-const LATER: &[&str] = &[
-    "token_persistence.journal",
-    "token_persistence.journal_dir",
-    "tokens.refresh_token_lifetime",
-    "tokens.refresh_token_idle",
-    "tokens.refresh_grace",
-    "cache.",
-    "data_space.",
-];
+const LATER: &[&str] =
+    &["token_persistence.journal", "token_persistence.journal_dir", "cache.", "data_space."];
 
 impl Key {
     pub fn path(&self) -> String {
@@ -59,7 +52,7 @@ impl Key {
     pub fn example(&self) -> String {
         let value = match (&self.default, self.name.as_str()) {
             (Some(default), _) if *default != Value::Array(Vec::new()) => default.to_string(),
-            (_, "trusted_proxies") => "[\"10.0.0.0/8\"]".to_owned(),
+            (_, "trusted_proxies" | "allowed_networks") => "[\"10.0.0.0/8\"]".to_owned(),
             (_, "default_audience") => "[\"https://api.example\"]".to_owned(),
             (_, "issuer") => "\"https://auth.example\"".to_owned(),
             (_, name) => format!("\"grantry-data/{name}.pem\""),
@@ -177,14 +170,19 @@ mod tests {
     #[test]
     fn keys_stand_in_the_order_of_their_declaration() {
         let names: Vec<String> = sections().into_iter().map(|section| section.name).collect();
-        assert_eq!(names, ["server", "store", "keys", "token_persistence", "tokens", "limits", "log"]);
+        assert_eq!(
+            names,
+            ["server", "store", "keys", "token_persistence", "tokens", "limits", "outbound", "log"]
+        );
         assert_eq!(keys()[0].path(), "server.issuer");
     }
 
     #[test]
     fn no_key_is_both_there_and_still_to_come() {
         assert!(keys().iter().all(|key| !is_later(&key.path())));
-        assert!(is_later("cache") && is_later("cache.tokens.capacity") && is_later("tokens.refresh_grace"));
-        assert!(!is_later("caches") && !is_later("tokens.refresh"));
+        assert!(
+            is_later("cache") && is_later("cache.tokens.capacity") && is_later("token_persistence.journal")
+        );
+        assert!(!is_later("caches") && !is_later("tokens.refresh_grace"));
     }
 }

@@ -12,7 +12,7 @@ mod show;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use grantry_grants::TokenSettings;
+use grantry_grants::{KeyOptions, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::PersistenceSettings;
 use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime};
@@ -42,6 +42,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Bounds on what one caller, or all of them together, can make the server do.
     pub limits: Limits,
+    /// Requests that the server itself makes: it fetches the key sets that clients registered by their URL.
+    pub outbound: Outbound,
     /// What is written to standard error.
     pub log: Log,
 }
@@ -145,6 +147,9 @@ pub struct Keys {
     /// change takes verifiers by no surprise.
     #[schemars(with = "String", extend("enum" = ["EdDSA", "ES256", "RS256"]))]
     pub signing_algorithm: Algorithm,
+    /// How long clients may keep the keys published at `/oauth2/jwks`. A new signing key is published for at least as
+    /// long before its first use. 1s to 24h.
+    pub jwks_max_age: Lifetime,
 }
 
 impl Default for Keys {
@@ -152,6 +157,7 @@ impl Default for Keys {
         Self {
             master_key_file: PathBuf::from("grantry-data/master.key"),
             signing_algorithm: Algorithm::Es256,
+            jwks_max_age: Lifetime::from_secs(300),
         }
     }
 }
@@ -183,6 +189,13 @@ pub struct Tokens {
     pub access_token_lifetime: Lifetime,
     /// How long after its issue a token's row is kept; the row of a token that is still alive stays in any case.
     pub retention_time: Lifetime,
+    /// From the authorization to the absolute end of its refresh token, however often it is refreshed. At least 1s.
+    pub refresh_token_lifetime: Lifetime,
+    /// From one refresh to the end of a refresh token that nobody uses. At least 1s, at most `refresh_token_lifetime`.
+    pub refresh_token_idle: Lifetime,
+    /// How long after a refresh the token that was spent may come back as a retry, and gets the same successor again;
+    /// later than that it is taken for stolen, and its grant ends. Less than `refresh_token_idle`.
+    pub refresh_grace: Lifetime,
     /// What a client gets that asks again while it has a token: `reuse` the same one, `replace` a new one that ends
     /// the old one, `multiple` a new one beside it.
     pub active_token_policy: ActiveTokenPolicy,
@@ -197,6 +210,9 @@ impl Default for Tokens {
         Self {
             access_token_lifetime: Lifetime::from_secs(3600),
             retention_time: Lifetime::from_secs(24 * 3600),
+            refresh_token_lifetime: Lifetime::from_secs(30 * 24 * 3600),
+            refresh_token_idle: Lifetime::from_secs(14 * 24 * 3600),
+            refresh_grace: Lifetime::from_secs(30),
             active_token_policy: ActiveTokenPolicy::Reuse,
             reuse_minimum_life: Lifetime::from_secs(30),
             default_audience: None,
@@ -253,6 +269,25 @@ impl Default for Limits {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+pub struct Outbound {
+    /// Networks in CIDR notation that requests may go to, besides the public internet. What is not in here is refused:
+    /// loopback, private, link-local, carrier-grade NAT, multicast and all else that is not for everybody.
+    #[schemars(with = "Vec<String>")]
+    pub allowed_networks: Vec<IpNet>,
+    /// PEM file with root certificates that are trusted besides those of the system. Read at the start.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request may take altogether. Less than `limits.request_timeout`.
+    pub timeout: Lifetime,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { allowed_networks: Vec::new(), ca_file: None, timeout: Lifetime::from_secs(5) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Log {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`; or several with a module in front, as in
     /// `info,grantry_persistence=debug`. `GRANTRY_LOG` is a short name for the variable of this key.
@@ -289,6 +324,10 @@ impl Config {
         }
     }
 
+    pub fn key_options(&self) -> KeyOptions {
+        KeyOptions { signing_algorithm: self.keys.signing_algorithm, jwks_max_age: self.keys.jwks_max_age }
+    }
+
     pub fn token_settings(&self, issuer: String) -> TokenSettings {
         let audience = self.tokens.default_audience.clone().unwrap_or_else(|| vec![issuer.clone()]);
         TokenSettings {
@@ -297,6 +336,9 @@ impl Config {
             retention_time: self.tokens.retention_time,
             active_token_policy: self.tokens.active_token_policy,
             reuse_minimum_life: self.tokens.reuse_minimum_life,
+            refresh_token_lifetime: self.tokens.refresh_token_lifetime,
+            refresh_token_idle: self.tokens.refresh_token_idle,
+            refresh_grace: self.tokens.refresh_grace,
             default_audience: Audience::new(audience),
         }
     }

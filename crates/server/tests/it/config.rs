@@ -59,6 +59,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("store.busy_timeout", "\"15s\"", "limits.request_timeout"),
     ("keys.master_key_file", "\"\"", "names no file"),
     ("keys.signing_algorithm", "\"HS256\"", "`EdDSA`, `ES256`"),
+    ("keys.jwks_max_age", "\"999ms\"", "from 1s to"),
+    ("keys.jwks_max_age", "\"25h\"", "from 1s to"),
+    ("keys.jwks_max_age", "\"a while\"", "length of time"),
     ("token_persistence.enable", "false", "not available in this version"),
     ("token_persistence.pool_size", "4", "not available in this version"),
     ("token_persistence.retry_count", "1001", "from 0 to 1000"),
@@ -68,6 +71,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("tokens.access_token_lifetime", "\"0s\"", "at least 1s"),
     ("tokens.access_token_lifetime", "\"1 fortnight\"", "length of time"),
     ("tokens.retention_time", "true", "length of time"),
+    ("tokens.refresh_token_lifetime", "\"0s\"", "at least 1s"),
+    ("tokens.refresh_token_lifetime", "\"7d\"", "is more than tokens.refresh_token_lifetime"),
+    ("tokens.refresh_token_idle", "\"0s\"", "at least 1s"),
+    ("tokens.refresh_token_idle", "\"31d\"", "shorten the one"),
+    ("tokens.refresh_grace", "\"14d\"", "tokens.refresh_token_idle"),
+    ("tokens.refresh_grace", "\"a while\"", "length of time"),
     ("tokens.active_token_policy", "\"keep\"", "`reuse`, `replace`"),
     ("tokens.reuse_minimum_life", "\"2h\"", "tokens.access_token_lifetime"),
     ("tokens.default_audience", "[]", "at least one"),
@@ -84,6 +93,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("limits.failed_attempts_per_address", "-3", "failed_attempts_per_address = 200"),
     ("limits.failed_attempts_window", "\"0s\"", "longer than nothing"),
     ("limits.shutdown_grace", "\"x\"", "length of time"),
+    ("outbound.allowed_networks", "\"10.0.0.0/8\"", "allowed_networks = [\"10.0.0.0/8\"]"),
+    ("outbound.allowed_networks", "[\"10.0.0.0/8\", \"ten\"]", "allowed_networks[1]"),
+    ("outbound.ca_file", "\"\"", "names no file"),
+    ("outbound.timeout", "\"0s\"", "longer than nothing"),
+    ("outbound.timeout", "\"15s\"", "limits.request_timeout"),
     ("log.level", "\"inof\"", "debug"),
     ("log.level", "\"\"", "debug"),
     ("log.format", "\"xml\"", "`json`"),
@@ -98,7 +112,8 @@ fn a_wrong_value_is_refused_with_its_key_its_line_and_the_fix() {
         assert!(said.contains(fix), "{path} = {value}: {said}");
         // What contradicts another key may be reported at either of the two.
         assert!(
-            said.contains("grantry.toml:3: ") || said.contains(" is not less than "),
+            said.contains("grantry.toml:3: ")
+                || [" is not less than ", " is more than "].iter().any(|other| said.contains(other)),
             "{path} = {value}: {said}"
         );
     }
@@ -146,7 +161,7 @@ fn a_key_of_a_later_version_is_called_that() {
         "[cache.tokens]\ncapacity = 1\n",
         "[data_space]\nname = \"grantry\"\n",
         "[token_persistence]\njournal = \"fsync\"\n",
-        "[tokens]\nrefresh_token_lifetime = \"30d\"\n",
+        "[token_persistence]\njournal_dir = \"grantry-data/journal\"\n",
     ] {
         let said = refusal(toml, &[]);
         assert!(said.contains("not available in this version of Grantry"), "{toml}: {said}");

@@ -2,17 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
+mod assertion;
+mod at;
+mod backup;
 mod cli;
 mod config;
 mod first_start;
 mod home;
 mod jwt;
+mod key_server;
+mod keys;
 mod limits;
 mod master_key;
 mod oauth_client;
 mod outage;
+mod outbound;
+mod private_key_jwt;
 mod process;
 mod soak;
 mod test_server;
 mod tls;
+mod tokens;
 mod wait;

@@ -5,13 +5,15 @@ use std::pin::Pin;
 
 use oauth2::basic::BasicClient;
 use oauth2::{
-    AccessToken, AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, IntrospectionUrl,
+    AccessToken, AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, IntrospectionUrl, RefreshToken,
     RequestTokenError, RevocationUrl, Scope, StandardRevocableToken, TokenIntrospectionResponse,
     TokenResponse, TokenUrl,
 };
 use reqwest::Client;
 
 use crate::home::{Home, ISSUER};
+use crate::soak::grants::Refreshers;
+use crate::test_server::TestServer;
 
 /// The crate's own adapter is for an older reqwest.
 fn over(
@@ -83,4 +85,46 @@ async fn a_standard_client_gets_introspects_and_revokes_a_token() {
         }
     }
     assert!(!client.introspect(token).request_async(&http).await.unwrap().active());
+}
+
+/// Access and refresh token after a refresh, as the crate understands the answer.
+async fn refresh(server: &TestServer, of: &Refreshers, token: &str, scope: &str) -> (String, String) {
+    let (id, secret) = of.credentials.clone();
+    let client = BasicClient::new(ClientId::new(id))
+        .set_client_secret(ClientSecret::new(secret))
+        .set_auth_type(AuthType::BasicAuth)
+        .set_token_uri(TokenUrl::new(format!("{}/oauth2/token", server.url)).unwrap());
+    let response = client
+        .exchange_refresh_token(&RefreshToken::new(token.to_owned()))
+        .add_scope(Scope::new(scope.to_owned()))
+        .request_async(&over(server.http.clone()))
+        .await
+        .unwrap();
+    assert!((3590..=3600).contains(&response.expires_in().unwrap().as_secs()));
+    let next = response.refresh_token().unwrap().secret().clone();
+    (response.access_token().secret().clone(), next)
+}
+
+#[tokio::test]
+async fn a_standard_client_refreshes_and_a_crash_between_request_and_retry_costs_nothing() {
+    let home = Home::new();
+    let mut server = home.start().await;
+    let client = Refreshers::register(&home, &server).await;
+    let first = client.grant(&server, "alice").await;
+
+    let (access, second) = refresh(&server, &client, &first.refresh, "read").await;
+    assert_ne!(second, first.refresh);
+    let known = server.introspect(&client.credentials, &access).await;
+    assert_eq!(
+        (&known["active"], &known["sub"], &known["scope"]),
+        (&true.into(), &"alice".into(), &"read".into())
+    );
+    assert!(server.is_active(&client.credentials, &first.access).await, "a refresh ends no access token");
+
+    // The client never saw that answer, and the server is gone before it asks again.
+    server.process.kill();
+    let server = home.start().await;
+    assert_eq!(refresh(&server, &client, &first.refresh, "read").await, (access, second.clone()));
+    let (_, third) = refresh(&server, &client, &second, "read write").await;
+    assert_ne!(third, second);
 }

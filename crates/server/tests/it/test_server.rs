@@ -90,13 +90,19 @@ impl TestServer {
 
     /// Registers a client and gives its credentials.
     pub async fn create_client(&self, administrator: &Credentials, metadata: Value) -> Credentials {
+        let json = self.register(administrator, metadata).await;
+        let text = |field: &str| json[field].as_str().unwrap().to_owned();
+        (text("client_id"), text("client_secret"))
+    }
+
+    /// Registers a client and gives what the admin API says of it.
+    pub async fn register(&self, administrator: &Credentials, metadata: Value) -> Value {
         let bearer = self.token(administrator, &[("scope", "grantry:admin")]).await;
         let request = self.http.post(format!("{}/admin/v1/clients", self.admin_url)).bearer_auth(bearer);
         let answer = request.json(&metadata).send().await.unwrap();
         let (status, json) = (answer.status(), answer.json::<Value>().await.unwrap());
         assert_eq!(status, 201, "{json}");
-        let text = |field: &str| json[field].as_str().unwrap().to_owned();
-        (text("client_id"), text("client_secret"))
+        json
     }
 
     /// A client that may ask for the scope "read write".

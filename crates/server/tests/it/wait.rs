@@ -7,6 +7,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Generous: a machine that is busy with other tests is not a failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For a promise about time itself.
+pub async fn seconds(seconds: u64) {
+    // wait: for the time that is promised to pass.
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
 /// Asks until there is an answer.
 ///
 /// # Panics

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use grantry_protocol::{
     ActiveTokenPolicy, Audience, Authority, Epoch, Grant, GrantState, LogHead, LogKind, Position, Rule,
     ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
@@ -13,7 +15,7 @@ fn as_opened(opening: &Opening) -> StoredGrant {
 pub async fn a_grant_is_found_as_it_was_written(harness: Harness) {
     let mut opening = harness.opening("any");
     let slot = SlotKey::from_bytes([0xa5; SlotKey::LEN]);
-    let at = |secs: u64| harness.now() + std::time::Duration::from_millis(secs * 1000 + 1);
+    let at = |secs: u64| harness.now() + Duration::from_millis(secs * 1000 + 1);
     opening.grant = Grant {
         id: opening.grant.id,
         slot: Some(slot),
@@ -210,17 +212,29 @@ pub async fn a_token_made_of_a_grant_that_was_revoked_is_revoked(harness: Harnes
     assert_eq!(harness.state(late.id).await, TokenState::Revoked);
 }
 
-pub async fn revoking_a_grant_that_is_over_writes_nothing(harness: Harness) {
-    let (revoked, expired) = (harness.opened("app").await, harness.opened("app").await);
+pub async fn revoking_a_grant_that_was_ended_before_writes_nothing(harness: Harness) {
+    let revoked = harness.opened("app").await;
     harness.revoke_grant(revoked.grant.id).await;
     let before = (harness.head().await, harness.stored_grant(revoked.grant.id).await);
-    harness.clock.advance(IDLE);
-    for over in [&revoked, &expired] {
-        assert_eq!(harness.revoke_grant(over.grant.id).await, RevokeOutcome::AlreadyOver);
+    for _ in 0..2 {
+        assert_eq!(harness.revoke_grant(revoked.grant.id).await, RevokeOutcome::AlreadyOver);
+        harness.clock.advance(IDLE);
     }
     assert_eq!((harness.head().await, harness.stored_grant(revoked.grant.id).await), before);
-    assert_eq!(harness.stored_grant(expired.grant.id).await.ended_at, None);
     assert_eq!(harness.audit().await.len(), 1);
+}
+
+/// Its last access token may outlive it.
+pub async fn revoking_a_grant_that_has_expired_ends_its_tokens(harness: Harness) {
+    let mut opening = harness.opening("app");
+    opening.grant.idle_expires_at = harness.now() + Duration::from_secs(1);
+    assert_eq!(harness.write(open(&opening)).await, WriteOutcome::Opened);
+    harness.clock.advance(Duration::from_secs(1));
+    assert_eq!(harness.grant_state(opening.grant.id).await, GrantState::Expired);
+    assert_eq!(harness.state(opening.token.id).await, TokenState::Active);
+    assert!(matches!(harness.revoke_grant(opening.grant.id).await, RevokeOutcome::Revoked(_)));
+    assert_eq!(harness.grant_state(opening.grant.id).await, GrantState::Revoked);
+    assert_eq!(harness.state(opening.token.id).await, TokenState::Revoked);
 }
 
 pub async fn revoking_a_grant_that_was_never_opened_writes_nothing(harness: Harness) {

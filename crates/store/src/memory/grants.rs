@@ -1,7 +1,7 @@
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use grantry_protocol::{GrantId, LogKind, SlotKey, Subject, Timestamp};
+use grantry_protocol::{GrantId, GrantState, LogKind, SlotKey, Subject, Timestamp};
 
 use super::{MemoryStore, State};
 use crate::{
@@ -86,7 +86,7 @@ impl State {
     ) -> RevokeOutcome {
         match self.stored_grant(id) {
             None => RevokeOutcome::Unknown,
-            Some(stored) if !stored.is_active(now) => RevokeOutcome::AlreadyOver,
+            Some(stored) if stored.state(now) == GrantState::Revoked => RevokeOutcome::AlreadyOver,
             Some(_) => {
                 self.end_grant(id, keep_until, now);
                 RevokeOutcome::Revoked(self.head.0.position)

@@ -1,6 +1,6 @@
 //! What must be true, from the design's section on refreshing. Everything is an index here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use grantry_protocol::{GrantId, Timestamp, TokenId};
@@ -105,7 +105,8 @@ pub struct Model {
     /// The grant that was last opened for a slot.
     pub by_slot: HashMap<SlotModel, usize>,
     pub reuses: usize,
-    pub foreign: usize,
+    /// Grants, and other clients than their own that presented a refresh token of them.
+    pub foreign: HashSet<(usize, usize)>,
 }
 
 impl Model {
@@ -175,11 +176,9 @@ impl Model {
         model.last = token;
     }
 
-    /// What has expired is not ended; there is nothing to end.
-    pub fn end_grant(&mut self, grant: usize, now: Timestamp) {
-        if self.is_active(grant, now) {
-            self.grants[grant].over = true;
-        }
+    /// Also one that has expired: should the clock go back, it must not come back.
+    pub fn end_grant(&mut self, grant: usize) {
+        self.grants[grant].over = true;
     }
 
     pub fn end_token(&mut self, token: usize, now: Timestamp) {

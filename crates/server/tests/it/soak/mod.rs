@@ -2,7 +2,11 @@
 
 mod collide;
 mod crash;
+pub mod grants;
 mod ledger;
+mod refresh;
+mod refresh_crash;
+mod rotate_keys;
 
 /// How often; `GRANTRY_SOAK_ROUNDS` says so, else the number that every run can afford.
 fn rounds(few: u32) -> u32 {
@@ -22,4 +26,23 @@ async fn collide() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash() {
     crash::run(rounds(4)).await;
+}
+
+/// Two processes spend the same refresh token at the same instant: one rotation, both answers carry the same successor,
+/// the grant lives; a spent one after the grace ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refresh() {
+    refresh::run(rounds(60)).await;
+}
+
+/// `kill -9` before the commit of a rotation, after it, and under load: a retry is given the one successor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refresh_crash() {
+    refresh_crash::run(rounds(2)).await;
+}
+
+/// Keys are rotated under load: nothing is refused that should pass, nothing accepted that should not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotate_keys() {
+    rotate_keys::run(rounds(2)).await;
 }
