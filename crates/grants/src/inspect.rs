@@ -102,10 +102,9 @@ impl Grants {
             return Ok(Inspection {
                 origin: Origin::NotOurs,
                 active: false,
-                explanation:
-                    "This was not made with the keys of this deployment: it is forged, damaged, from another \
-                              server, or not a token at all."
-                        .to_owned(),
+                explanation: "This was not made with the keys of this deployment, or with one that was revoked or has \
+                              had its time: it is forged, damaged, from another server, or not a token at all."
+                    .to_owned(),
                 token: None,
                 refresh_token: None,
             });
