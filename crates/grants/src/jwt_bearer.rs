@@ -20,7 +20,7 @@ use std::sync::Arc;
 use grantry_persistence::Opened;
 use grantry_protocol::{
     Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, Secret, Seen, Slot,
-    SlotBinding, Subject, SubjectKind,
+    SlotBinding, Subject,
 };
 use grantry_store::Opening;
 
@@ -53,18 +53,8 @@ impl Grants {
         if !self.use_up(assertion).await? {
             return Err(OAuthError::invalid_grant("the assertion was used before").into());
         }
-        let slot = Slot {
-            client_id: client.id.clone(),
-            subject,
-            subject_kind: SubjectKind::User,
-            scope,
-            audience,
-            confirmation: None,
-            actor: None,
-            format: client.metadata.access_token_format,
-            requested_claims: None,
-            grant: None,
-        };
+        let format = client.metadata.access_token_format;
+        let slot = Slot::of_user(client.id.clone(), subject, scope, audience, format);
         match (client.metadata.jwt_bearer_refresh, client.metadata.slot_binding) {
             // 7.
             (false, SlotBinding::None) => {

@@ -208,17 +208,11 @@ fn narrowed_scope(
 /// As it was when the grant was opened, whatever the client's binding is by now: a grant without a slot of its own in
 /// the store was given tokens with slots of their own.
 fn slot_of(client: &Client, grant: &Grant, scope: ScopeSet, audience: Audience) -> Slot {
+    let (client_id, subject) = (grant.client_id.clone(), grant.subject.clone());
     Slot {
-        client_id: grant.client_id.clone(),
-        subject: grant.subject.clone(),
         subject_kind: grant.subject_kind,
-        scope,
-        audience,
-        confirmation: None,
-        actor: None,
-        format: client.metadata.access_token_format,
-        requested_claims: None,
         grant: grant.slot.is_none().then_some(grant.id),
+        ..Slot::of_user(client_id, subject, scope, audience, client.metadata.access_token_format)
     }
 }
 

@@ -40,10 +40,25 @@ impl Slot {
         audience: Audience,
         format: AccessTokenFormat,
     ) -> Self {
+        let subject = Subject::of_client(&client_id);
         Self {
-            subject: Subject::of_client(&client_id),
-            client_id,
             subject_kind: SubjectKind::Client,
+            ..Self::of_user(client_id, subject, scope, audience, format)
+        }
+    }
+
+    /// The slot of tokens that speak for a user.
+    pub fn of_user(
+        client_id: ClientId,
+        subject: Subject,
+        scope: ScopeSet,
+        audience: Audience,
+        format: AccessTokenFormat,
+    ) -> Self {
+        Self {
+            client_id,
+            subject,
+            subject_kind: SubjectKind::User,
             scope,
             audience,
             confirmation: None,

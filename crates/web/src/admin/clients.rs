@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::{authorize, read_json};
+use super::{authorize, into_object, read_json, take_text};
 use crate::WebState;
 use crate::respond::json_no_store;
 
@@ -145,21 +145,6 @@ fn read_cursor(cursor: &str) -> Result<ClientId, Problem> {
     let id =
         from_base64url(cursor).and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|id| id.parse().ok());
     id.ok_or_else(|| Problem::invalid_field("cursor", "must be the next_cursor of an earlier answer"))
-}
-
-fn into_object(value: Value) -> Result<Map<String, Value>, Problem> {
-    match value {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(Problem::bad_request("the body must be a JSON object")),
-    }
-}
-
-fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
-    match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Problem::invalid_field(name, "must be a string")),
-    }
 }
 
 fn path_segment(id: &str) -> String {

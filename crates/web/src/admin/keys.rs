@@ -12,7 +12,7 @@ use grantry_protocol::Secret;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::{authorize, read_json};
+use super::{authorize, into_object, read_json, take_text};
 use crate::WebState;
 use crate::respond::json_no_store;
 
@@ -82,21 +82,6 @@ pub async fn revoke(
 fn algorithm_of(name: &str) -> Result<Algorithm, Problem> {
     let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == name);
     algorithm.ok_or_else(|| Problem::invalid_field("algorithm", ALGORITHMS))
-}
-
-fn into_object(value: Value) -> Result<Map<String, Value>, Problem> {
-    match value {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(Problem::bad_request("the body must be a JSON object")),
-    }
-}
-
-fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
-    match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Problem::invalid_field(name, "must be a string")),
-    }
 }
 
 /// A field that means nothing here was meant for something.

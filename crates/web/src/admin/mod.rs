@@ -11,7 +11,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{Extensions, HeaderMap};
 use grantry_grants::{Actor, GrantError};
 use grantry_protocol::{ErrorCode, RequestId};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::WebState;
 use crate::admin::problem::Problem;
@@ -41,4 +41,19 @@ async fn read_json(state: &WebState, headers: &HeaderMap, body: Body) -> Result<
     let body = body::read(headers, body, JSON, &state.settings.limits).await?;
     serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+}
+
+fn into_object(value: Value) -> Result<Map<String, Value>, Problem> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Problem::bad_request("the body must be a JSON object")),
+    }
+}
+
+fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Problem::invalid_field(name, "must be a string")),
+    }
 }
