@@ -35,6 +35,13 @@ const ANSWER: &str = concat!(
     r#""jti":"0199c000-0000-7000-8000-000000000000"}"#
 );
 
+/// What a refresh is answered with: a refresh token too.
+const PAIR: &str = concat!(
+    r#"{"access_token":"gta_AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","token_type":"Bearer","#,
+    r#""expires_in":3600,"scope":"read write","#,
+    r#""refresh_token":"gtr_AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#
+);
+
 /// The longest request that is read, in bytes, as in the real server.
 const MAX_REQUEST: usize = 64 * 1024;
 
@@ -61,7 +68,7 @@ pub async fn run(args: &BaselineArgs) -> Result<ExitCode, Failure> {
 /// Several routes, so that finding one costs what it costs in the real server; any other path answers too.
 fn router() -> Router {
     Router::new()
-        .route("/oauth2/token", post(answer))
+        .route("/oauth2/token", post(token))
         .route("/oauth2/introspect", post(answer))
         .route("/oauth2/revoke", post(answer))
         .route("/readyz", get(answer))
@@ -69,8 +76,18 @@ fn router() -> Router {
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
 }
 
+/// Nothing of a request is understood but how it begins.
+async fn token(request: Bytes) -> impl IntoResponse {
+    let refreshes = request.starts_with(b"grant_type=refresh_token");
+    json(if refreshes || request.starts_with(b"grant_type=urn") { PAIR } else { ANSWER })
+}
+
 async fn answer(_request: Bytes) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], ANSWER)
+    json(ANSWER)
+}
+
+fn json(body: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body)
 }
 
 async fn serve(stream: TcpStream, router: Router) {

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use crate::{clock, form::Form};
 
 /// The bodies of a run's requests.
+#[derive(Clone)]
 pub enum Bodies {
     /// A form in which the number differs from request to request.
     Numbered { form: Form, first: u64 },

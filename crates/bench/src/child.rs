@@ -1,13 +1,45 @@
 use std::{
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::{clock, failure::Failure};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a child may take to end.
+pub const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Runs to the end, or until somebody wants the program to stop: children end with the guards that this drops.
+pub async fn unless_told_to_stop<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        stopped = told_to_stop() => {
+            stopped?;
+            Err(Failure::new("stopped before the end; no figures were written"))
+        }
+    }
+}
+
+async fn told_to_stop() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::new(format!("SIGTERM cannot be waited for: {error}")))?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => {
+            pressed.map_err(|error| Failure::new(format!("Ctrl-C cannot be waited for: {error}")))
+        }
+    }
+}
+
+pub fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(format!("this program cannot be found: {error}")))
+}
 
 /// A process that ends with this value, whatever happens.
 pub struct Guarded {

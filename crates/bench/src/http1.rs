@@ -119,12 +119,22 @@ impl Wire {
     }
 
     pub async fn send(&mut self, body: Bytes) -> Result<Answer, Lost> {
-        tokio::time::timeout(self.timeout, self.exchange(body)).await.unwrap_or(Err(Lost::Timeout))
+        let parts = self.head.parts.clone();
+        self.send_within(Request::from_parts(parts, Full::new(body))).await
+    }
+
+    /// To another endpoint of the same server, on the same connection.
+    pub async fn send_as(&mut self, head: &Head, body: Bytes) -> Result<Answer, Lost> {
+        self.send_within(Request::from_parts(head.parts.clone(), Full::new(body))).await
+    }
+
+    async fn send_within(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+        tokio::time::timeout(self.timeout, self.exchange(request)).await.unwrap_or(Err(Lost::Timeout))
     }
 
     /// Keeps the connection only after a whole answer: what is still on the way after an error or a timeout must not
     /// be taken for the answer to the next request.
-    async fn exchange(&mut self, body: Bytes) -> Result<Answer, Lost> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
         // A server may have closed the connection since its last answer; nothing has been sent then.
         let kept = match self.sender.take() {
             Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
@@ -134,7 +144,6 @@ impl Wire {
             Some(sender) => sender,
             None => open(&self.head.target).await?,
         };
-        let request = Request::from_parts(self.head.parts.clone(), Full::new(body));
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;

@@ -6,13 +6,15 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    bodies::Bodies,
+    caller::{Caller, Came},
     clock,
     failure::Failure,
-    http1::{Answer, Head, Lost, Wire},
+    grants::GrantFacts,
+    http1::{Head, Wire},
     pace::{Backlog, ClosedLoop, FixedRate, Gate, Schedule, Ticket},
-    pool, progress,
-    scenario::{Expected, Scenario, Spec},
+    progress,
+    scenario::Spec,
+    supply::Supply,
     tally::Tally,
 };
 
@@ -53,27 +55,24 @@ pub struct Measured {
     pub backlog: Option<Backlog>,
     /// Tokens in the pool and how many of them are distinct.
     pub pool: Option<(u64, u64)>,
+    pub grants: Option<GrantFacts>,
 }
 
 /// What the workers share.
 struct Work {
-    bodies: Bodies,
-    expected: Expected,
     gate: Gate,
     tally: Arc<Mutex<Tally>>,
 }
 
-/// Issues the pool if the scenario needs one, then measures.
-pub async fn measure(spec: &Spec) -> Result<Measured, Failure> {
-    let (bodies, pool) = bodies_of(spec).await?;
-    let head = Head::form(spec.target()?, spec.credentials.header())?;
-    let wires = connect(&head, &spec.load).await?;
+/// Measures with what was obtained beforehand; grants are in it again afterwards, with their newest refresh tokens.
+pub async fn measure(spec: &Spec, supply: &Supply) -> Result<Measured, Failure> {
+    let callers = connect(spec, supply).await?;
     let start = clock::now();
-    let gate = open_gate(&spec.load, bodies.limit(), start)?;
+    let gate = open_gate(&spec.load, supply.limit(), start)?;
     let tally = Arc::new(Mutex::new(Tally::new(start + spec.load.warmup)?));
-    let work = Arc::new(Work { bodies, expected: Expected::of(spec.scenario), gate, tally: tally.clone() });
+    let work = Arc::new(Work { gate, tally: tally.clone() });
     tokio::select! {
-        () = drive(wires, &work, &spec.load) => {}
+        callers = drive(callers, &work, &spec.load) => take_back(callers, supply),
         () = progress::follow(spec.load.quiet, spec.load.whole(), tally.clone()) => {}
     }
     let backlog = match &work.gate {
@@ -82,28 +81,23 @@ pub async fn measure(spec: &Spec) -> Result<Measured, Failure> {
     };
     drop(work);
     let tally = Arc::into_inner(tally).ok_or_else(|| Failure::new("a worker is still running"))?;
-    Ok(Measured { tally: tally.into_inner().unwrap_or_else(PoisonError::into_inner), backlog, pool })
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Measured { tally, backlog, pool: supply.pool(), grants: supply.grant_facts() })
 }
 
-async fn bodies_of(spec: &Spec) -> Result<(Bodies, Option<(u64, u64)>), Failure> {
-    if matches!(spec.scenario, Scenario::Issue | Scenario::Reuse) {
-        return Ok((Bodies::of_form(&spec.form), None));
+async fn connect(spec: &Spec, supply: &Supply) -> Result<Vec<Caller>, Failure> {
+    let head = Head::form(spec.target()?, spec.credentials.header())?;
+    let mut callers = Vec::with_capacity(spec.load.connections);
+    for task in supply.tasks(spec.load.connections) {
+        let wire = Wire::new(head.clone(), spec.load.timeout);
+        callers.push(Caller::connect(wire, task).await?);
     }
-    let tokens = pool::tokens(spec).await?;
-    let counts = (tokens.len() as u64, pool::distinct(&tokens));
-    let bodies = pool::bodies(&tokens, spec);
-    let bodies = if spec.scenario == Scenario::Revoke { Bodies::Once(bodies) } else { Bodies::Cycle(bodies) };
-    Ok((bodies, Some(counts)))
+    Ok(callers)
 }
 
-async fn connect(head: &Head, load: &Load) -> Result<Vec<Wire>, Failure> {
-    let mut wires = Vec::with_capacity(load.connections);
-    for _ in 0..load.connections {
-        let mut wire = Wire::new(head.clone(), load.timeout);
-        wire.connect().await?;
-        wires.push(wire);
-    }
-    Ok(wires)
+fn take_back(callers: Vec<Caller>, supply: &Supply) {
+    let Some(grants) = supply.grants() else { return };
+    callers.into_iter().filter_map(Caller::into_share).for_each(|share| grants.take_back(share));
 }
 
 fn open_gate(load: &Load, bodies: Option<u64>, start: Instant) -> Result<Gate, Failure> {
@@ -120,39 +114,56 @@ fn open_gate(load: &Load, bodies: Option<u64>, start: Instant) -> Result<Gate, F
 }
 
 /// A backlog that is left at the end may take one more timeout to drain, so that its latencies are seen.
-async fn drive(wires: Vec<Wire>, work: &Arc<Work>, load: &Load) {
+async fn drive(callers: Vec<Caller>, work: &Arc<Work>, load: &Load) -> Vec<Caller> {
     let mut workers = JoinSet::new();
-    for wire in wires {
-        workers.spawn(work_on(wire, work.clone()));
+    for caller in callers {
+        workers.spawn(work_on(caller, work.clone()));
     }
-    let all = async { while workers.join_next().await.is_some() {} };
-    if tokio::time::timeout(load.whole() + load.timeout, all).await.is_err() {
+    let mut back = Vec::with_capacity(workers.len());
+    let in_time = async {
+        while let Some(ended) = workers.join_next().await {
+            back.extend(ended);
+        }
+    };
+    if tokio::time::timeout(load.whole() + load.timeout, in_time).await.is_err() {
         work.gate.give_up();
-        while workers.join_next().await.is_some() {}
+        while let Some(ended) = workers.join_next().await {
+            back.extend(ended);
+        }
     }
+    back
 }
 
-async fn work_on(mut wire: Wire, work: Arc<Work>) {
-    while let Some(ticket) = work.gate.next().await {
-        let answer = wire.send(work.bodies.get(ticket.index)).await;
+async fn work_on(mut caller: Caller, work: Arc<Work>) -> Caller {
+    while !caller.is_spent()
+        && let Some(ticket) = work.gate.next().await
+    {
+        let came = caller.send(ticket.index).await;
         let now = clock::now();
-        let is_lost = answer.is_err();
-        note(&work, ticket, answer, now);
+        let is_lost = came.result.as_ref().is_err_and(|wrong| wrong.is_lost);
+        note(&work, ticket, came, now);
         if is_lost {
             tokio::time::sleep(AFTER_A_LOSS).await;
         }
     }
+    caller
 }
 
-fn note(work: &Work, ticket: Ticket, answer: Result<Answer, Lost>, now: Instant) {
-    let checked = answer.map(|answer| work.expected.check(&answer).map_err(|name| (name, answer)));
+fn note(work: &Work, ticket: Ticket, came: Came, now: Instant) {
     let mut tally = work.tally.lock().unwrap_or_else(PoisonError::into_inner);
-    match checked {
-        Ok(Ok(())) => tally.right(ticket, now),
-        Ok(Err((name, answer))) => tally.wrong(name, || answer.shown()),
-        Err(lost) => {
-            let name = if matches!(lost, Lost::Timeout) { "timeout" } else { "connection" };
-            tally.lost(name.into(), || lost.to_string());
+    let Came { result, tokens, part } = came;
+    match result {
+        Ok(()) => {
+            tally.right(ticket, now);
+            tally.brought(tokens, part);
+        }
+        Err(wrong) => {
+            tally.brought(tokens, None);
+            if wrong.is_lost {
+                tally.lost(wrong.name, || wrong.in_full);
+            } else {
+                tally.wrong(wrong.name, || wrong.in_full);
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A load generator for any OAuth 2.0 server. It speaks HTTP and knows nothing of how the server is built, so that a
 //! figure for one server means the same as a figure for another.
 
+mod assertion;
 mod baseline;
 mod bodies;
+mod caller;
 mod child;
 mod clock;
 mod compare;
@@ -10,9 +12,13 @@ mod credentials;
 mod discovery;
 mod failure;
 mod form;
+mod grantry;
+mod grants;
+mod growth;
 mod http1;
 mod load;
 mod machine;
+mod mix;
 mod options;
 mod pace;
 mod pool;
@@ -23,6 +29,7 @@ mod rows;
 mod run;
 mod scenario;
 mod stats;
+mod supply;
 mod table;
 mod tally;
 mod target;
@@ -49,6 +56,10 @@ enum Command {
     RawSqlite(raw_sqlite::RawSqliteArgs),
     /// Start a Grantry server and compare it with both ceilings in alternating rounds
     Compare(compare::CompareArgs),
+    /// Refresh a server's grants a million times: does it slow down, does the store grow by more than tokens?
+    Growth(growth::GrowthArgs),
+    /// Make a key with which `run --subjects` signs assertions, and print the JWK set that the client registers
+    AssertionKey(assertion::AssertionKeyArgs),
 }
 
 const LONG_ABOUT: &str = "A load generator for any OAuth 2.0 server, over HTTP only.
@@ -98,6 +109,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Baseline(args) => all_cores()?.block_on(baseline::run(&args)),
         Command::RawSqlite(args) => one_core()?.block_on(raw_sqlite::run(&args)),
         Command::Compare(args) => one_core()?.block_on(compare::run(&args)),
+        Command::Growth(args) => one_core()?.block_on(growth::run(&args)),
+        Command::AssertionKey(args) => assertion::make(&args),
     }
 }
 

@@ -16,18 +16,29 @@ use crate::{
     failure::Failure,
     form::Form,
     http1::{Answer, Head, Wire},
-    scenario::{Pool, Spec},
+    scenario::Spec,
 };
 
 /// What the load is bounded by before it is measured.
 const ISSUED_WITHIN: Duration = Duration::from_secs(300);
 
-/// The tokens of the run: those given, or as many new ones as asked for.
-pub async fn tokens(spec: &Spec) -> Result<Vec<String>, Failure> {
-    match &spec.pool {
-        Pool::Given(tokens) => Ok(tokens.clone()),
-        Pool::Issue(count) => issue(spec, *count).await,
+/// Issues the run's tokens, with the first of these requests.
+pub async fn tokens(spec: &Spec, requests: &Bodies) -> Result<Vec<String>, Failure> {
+    let head = Head::form(&spec.endpoints.token, spec.credentials.header())?;
+    let count = spec.pool;
+    let requests = Arc::new(requests.clone());
+    let next = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for _ in 0..spec.load.connections {
+        let wire = Wire::new(head.clone(), spec.load.timeout);
+        workers.spawn(issue_on(wire, requests.clone(), next.clone(), count));
     }
+    let all = tokio::time::timeout(ISSUED_WITHIN, collect(workers, count)).await;
+    all.unwrap_or_else(|_| {
+        let message =
+            format!("{count} tokens were not issued within {ISSUED_WITHIN:?}; give a smaller --pool");
+        Err(Failure::new(message))
+    })
 }
 
 /// The form that introspects or revokes each token (RFC 7662 §2.1, RFC 7009 §2.1).
@@ -45,23 +56,6 @@ pub fn distinct(tokens: &[String]) -> u64 {
     tokens.iter().collect::<HashSet<_>>().len() as u64
 }
 
-async fn issue(spec: &Spec, count: u64) -> Result<Vec<String>, Failure> {
-    let head = Head::form(&spec.endpoints.token, spec.credentials.header())?;
-    let bodies = Arc::new(Bodies::of_form(&spec.form));
-    let next = Arc::new(AtomicU64::new(0));
-    let mut workers = JoinSet::new();
-    for _ in 0..spec.load.connections {
-        let wire = Wire::new(head.clone(), spec.load.timeout);
-        workers.spawn(issue_on(wire, bodies.clone(), next.clone(), count));
-    }
-    let all = tokio::time::timeout(ISSUED_WITHIN, collect(workers, count)).await;
-    all.unwrap_or_else(|_| {
-        let message =
-            format!("{count} tokens were not issued within {ISSUED_WITHIN:?}; give a smaller --pool");
-        Err(Failure::new(message))
-    })
-}
-
 async fn collect(
     mut workers: JoinSet<Result<Vec<String>, Failure>>,
     count: u64,
@@ -75,7 +69,7 @@ async fn collect(
 
 async fn issue_on(
     mut wire: Wire,
-    bodies: Arc<Bodies>,
+    requests: Arc<Bodies>,
     next: Arc<AtomicU64>,
     count: u64,
 ) -> Result<Vec<String>, Failure> {
@@ -85,7 +79,7 @@ async fn issue_on(
         if index >= count {
             return Ok(tokens);
         }
-        let answer = wire.send(bodies.get(index)).await;
+        let answer = wire.send(requests.get(index)).await;
         let answer = answer.map_err(|lost| Failure::new(format!("while issuing the pool: {lost}")))?;
         tokens.push(token_in(&answer)?);
     }

@@ -5,6 +5,7 @@
 //! runs it there.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -63,7 +64,8 @@ const INSERT_TOKEN: &str = "INSERT INTO tokens (id, slot, client_id, subject, su
     issued_at, expires_at, seen_epoch, seen_position) VALUES (?1, ?2, 'bench', 'bench', 1, 'read write', ?3, 1, ?4, \
     ?5, 1, 0)";
 const INSERT_SLOT: &str = "INSERT INTO slots (slot, holder, expires_at) VALUES (?1, ?2, ?3)";
-const COUNT: &str = "SELECT count(*) FROM tokens";
+/// SQLite's own tables are its affair.
+const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
 
 /// The most rows in one transaction.
 const MAX_BATCH: usize = 4096;
@@ -103,11 +105,35 @@ pub async fn run(args: &RawSqliteArgs) -> Result<ExitCode, Failure> {
 
 /// How many token rows a database has; it may be in use.
 pub fn count(db: &Path) -> Result<u64, Failure> {
+    count_of(db, "tokens")
+}
+
+/// The same of another table.
+pub fn count_of(db: &Path, table: &str) -> Result<u64, Failure> {
+    let read = || count_in(&Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY)?, table);
+    read().map_err(|error| failed(db, &error))
+}
+
+/// The rows of every table that there is.
+pub fn count_all(db: &Path) -> Result<BTreeMap<String, u64>, Failure> {
     let read = || {
         let connection = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.query_row(COUNT, [], |row| row.get::<_, i64>(0))
+        let mut tables = connection.prepare(TABLES)?;
+        let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+        let counted = names.map(|name| {
+            let name = name?;
+            let count = count_in(&connection, &name)?;
+            Ok((name, count))
+        });
+        counted.collect::<rusqlite::Result<_>>()
     };
-    read().map(i64::unsigned_abs).map_err(|error| failed(db, &error))
+    read().map_err(|error| failed(db, &error))
+}
+
+fn count_in(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let quoted = table.replace('"', "\"\"");
+    let count = format!("SELECT count(*) FROM \"{quoted}\"");
+    connection.query_row(&count, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
 /// # Errors
@@ -263,6 +289,8 @@ mod tests {
         let inserted = insert(&db, 8, Duration::ZERO, Duration::from_millis(200)).await.unwrap();
         assert!(inserted.rows.answered > 0 && inserted.per_second > 0.0);
         assert_eq!(count(&db).unwrap(), inserted.rows.answered);
+        let all = count_all(&db).unwrap();
+        assert_eq!((all["tokens"], all["grants"]), (inserted.rows.answered, 0));
     }
 
     #[tokio::test]

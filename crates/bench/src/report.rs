@@ -5,8 +5,10 @@ use serde::Serialize;
 use crate::{
     clock,
     failure::Failure,
+    grants::GrantFacts,
     load::{Load, Measured},
     machine::Machine,
+    mix::Parts,
     pace::Backlog,
     rows::Rows,
     scenario::{Scenario, Spec},
@@ -33,9 +35,13 @@ pub struct Report {
     pub per_second: f64,
     /// Microseconds from the intended start; in a closed loop that is when the request was sent.
     pub latency_us: Latency,
+    /// Right answers of a mix by kind, warm-up included.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parts: Parts,
     errors: BTreeMap<String, u64>,
     backlog: Option<Backlog>,
     pool: Option<PoolFacts>,
+    grants: Option<GrantFacts>,
     rows: Option<Rows>,
     /// Whether the figures mean what they say.
     pub ok: bool,
@@ -75,13 +81,21 @@ impl Report {
             seconds: tally.span().as_secs_f64(),
             per_second: tally.per_second(),
             latency_us: tally.latency(),
+            parts: tally.parts.clone(),
             errors: tally.wrong.clone(),
             backlog: measured.backlog,
             pool: measured.pool.map(|(tokens, distinct)| PoolFacts { tokens, distinct }),
+            grants: measured.grants,
             rows,
             ok: problems.is_empty(),
             problems,
         })
+    }
+
+    /// # Errors
+    /// The figures do not mean what they say; the whole report says why.
+    pub fn into_usable(self) -> Result<Self, Failure> {
+        if self.ok { Ok(self) } else { Err(Failure::new(self.text())) }
     }
 
     /// For a person.
@@ -100,6 +114,14 @@ impl Report {
         }
         if let Some(pool) = &self.pool {
             out += &format!("pool: {} tokens, {} of them distinct\n", pool.tokens, pool.distinct);
+        }
+        if let Some(GrantFacts { count, obtained_again, lost }) = self.grants {
+            out +=
+                &format!("grants: {count}, {obtained_again} times obtained again, {lost} lost at the end\n");
+        }
+        if !self.parts.is_empty() {
+            let counts = self.parts.iter().map(|(part, count)| format!("{count} {}", part.name()));
+            out += &format!("mix: {}\n", counts.collect::<Vec<_>>().join(", "));
         }
         if let Some(rows) = self.rows {
             out +=

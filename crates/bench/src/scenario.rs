@@ -3,7 +3,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    credentials::Credentials, failure::Failure, form::Form, http1::Answer, load::Load, target::Target,
+    credentials::Credentials, failure::Failure, form::Form, grants::Grants, http1::Answer, load::Load,
+    target::Target,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -17,6 +18,12 @@ pub enum Scenario {
     Introspect,
     /// Revocation (RFC 7009) of a pool of tokens issued before the measurement, each once
     Revoke,
+    /// Refreshing (RFC 6749 §6): each connection goes round the grants that are its own, always with the newest
+    /// refresh token (see --refresh-tokens and --subjects)
+    Refresh,
+    /// A blend: 70 % introspect, 15 % reuse (both of a pool's tokens), 10 % refresh, 5 % in turn issue a token in a
+    /// slot of the connection's own and revoke it. The order is drawn with a fixed seed: two runs send the same
+    Mixed,
 }
 
 impl Scenario {
@@ -26,7 +33,23 @@ impl Scenario {
             Self::Reuse => "reuse",
             Self::Introspect => "introspect",
             Self::Revoke => "revoke",
+            Self::Refresh => "refresh",
+            Self::Mixed => "mixed",
         }
+    }
+
+    /// Whether tokens are issued for it beforehand.
+    pub fn has_pool(self) -> bool {
+        matches!(self, Self::Introspect | Self::Revoke | Self::Mixed)
+    }
+
+    pub fn refreshes(self) -> bool {
+        matches!(self, Self::Refresh | Self::Mixed)
+    }
+
+    /// Whether each token that is answered should be one row of the store more.
+    pub fn writes_tokens(self) -> bool {
+        matches!(self, Self::Issue | Self::Refresh | Self::Mixed)
     }
 }
 
@@ -37,12 +60,14 @@ pub struct Endpoints {
     pub revoke: Option<Target>,
 }
 
-/// The tokens that introspection and revocation are about.
-#[derive(Clone)]
-pub enum Pool {
-    /// So many are issued before the measurement.
-    Issue(u64),
-    Given(Vec<String>),
+impl Endpoints {
+    pub fn introspect(&self) -> Result<&Target, Failure> {
+        self.introspect.as_ref().ok_or_else(|| missing("--introspect-url"))
+    }
+
+    pub fn revoke(&self) -> Result<&Target, Failure> {
+        self.revoke.as_ref().ok_or_else(|| missing("--revoke-url"))
+    }
 }
 
 /// Everything that makes one run what it is.
@@ -53,19 +78,22 @@ pub struct Spec {
     pub credentials: Credentials,
     /// The token request.
     pub form: Form,
-    pub pool: Pool,
+    /// How many tokens are issued beforehand, where the scenario is about such.
+    pub pool: u64,
+    /// What is refreshed, where the scenario refreshes.
+    pub grants: Option<Grants>,
     pub load: Load,
 }
 
 impl Spec {
-    /// Where the measured requests go.
+    /// Where the measured requests go; those of a mix go to other endpoints of the same server too.
     pub fn target(&self) -> Result<&Target, Failure> {
         match self.scenario {
-            Scenario::Issue | Scenario::Reuse => Ok(&self.endpoints.token),
-            Scenario::Introspect => {
-                self.endpoints.introspect.as_ref().ok_or_else(|| missing("--introspect-url"))
+            Scenario::Issue | Scenario::Reuse | Scenario::Refresh | Scenario::Mixed => {
+                Ok(&self.endpoints.token)
             }
-            Scenario::Revoke => self.endpoints.revoke.as_ref().ok_or_else(|| missing("--revoke-url")),
+            Scenario::Introspect => self.endpoints.introspect(),
+            Scenario::Revoke => self.endpoints.revoke(),
         }
     }
 }
@@ -97,14 +125,6 @@ pub enum Expected {
 }
 
 impl Expected {
-    pub fn of(scenario: Scenario) -> Self {
-        match scenario {
-            Scenario::Issue | Scenario::Reuse => Self::Token,
-            Scenario::Introspect => Self::Active,
-            Scenario::Revoke => Self::Anything,
-        }
-    }
-
     /// # Errors
     /// A short name under which wrong answers are counted.
     pub fn check(self, answer: &Answer) -> Result<(), String> {

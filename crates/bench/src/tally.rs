@@ -6,7 +6,11 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{failure::Failure, pace::Ticket};
+use crate::{
+    failure::Failure,
+    mix::{Part, Parts},
+    pace::Ticket,
+};
 
 /// Latencies are kept in microseconds, to three digits, up to this; longer ones count as this.
 const LONGEST_MICROS: u64 = 600_000_000;
@@ -21,6 +25,10 @@ pub struct Tally {
     pub sent: u64,
     /// Right answers, those of the warm-up included.
     pub right: u64,
+    /// Of a mix, the right answers by kind.
+    pub parts: Parts,
+    /// Tokens answered of which each should be a row of its own in the store.
+    pub tokens: u64,
     pub wrong: BTreeMap<String, u64>,
     /// Requests without an answer, of which it is unknown whether the server obeyed them.
     pub lost: u64,
@@ -38,6 +46,8 @@ impl Tally {
             latency,
             sent: 0,
             right: 0,
+            parts: Parts::new(),
+            tokens: 0,
             wrong: BTreeMap::new(),
             lost: 0,
             first_wrong: None,
@@ -52,6 +62,14 @@ impl Tally {
             let micros = now.saturating_duration_since(ticket.intended).as_micros();
             self.latency.saturating_record(u64::try_from(micros).unwrap_or(LONGEST_MICROS));
             self.last = self.last.max(now);
+        }
+    }
+
+    /// What a right answer, or what had to be asked before it, brought besides.
+    pub fn brought(&mut self, tokens: u64, part: Option<Part>) {
+        self.tokens += tokens;
+        if let Some(part) = part {
+            *self.parts.entry(part).or_default() += 1;
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Comparison {
     seconds: f64,
     connections: usize,
     subjects: Vec<Compared>,
-    /// Tokens that the server answered with 200 when issuing, each of which was found to be one row.
+    /// Tokens that the server answered with 200 when it had to write them, each of which was found to be one row.
     rows_checked: u64,
 }
 
@@ -96,10 +96,10 @@ impl Compared {
     }
 }
 
-/// Each issuing figure exists only because its rows agreed.
+/// Each figure that writes tokens exists only because its rows agreed.
 fn issued(subjects: &[(Subject, Vec<Pair>)]) -> u64 {
-    let issuing = subjects.iter().filter(|(subject, _)| subject.is_issue());
-    issuing.flat_map(|(_, pairs)| pairs).filter_map(|pair| pair.subject.rows).map(|rows| rows.answered).sum()
+    let writing = subjects.iter().filter(|(subject, _)| subject.writes_tokens());
+    writing.flat_map(|(_, pairs)| pairs).filter_map(|pair| pair.subject.rows).map(|rows| rows.answered).sum()
 }
 
 fn compare(subject: Subject, pairs: Vec<Pair>) -> Option<Compared> {
@@ -108,7 +108,7 @@ fn compare(subject: Subject, pairs: Vec<Pair>) -> Option<Compared> {
     let of = |value: fn(&Figure) -> f64| Spread::of(pairs.iter().map(|pair| value(&pair.subject)));
     Some(Compared {
         name: subject.name,
-        reference_name: subject.reference,
+        reference_name: subject.reference.name(),
         per_second: of(|figure| figure.per_second)?,
         reference_per_second: Spread::of(rates.iter().map(|(_, reference)| *reference))?,
         ratio: Spread::of(ratios(&rates))?,

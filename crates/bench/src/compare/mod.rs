@@ -1,21 +1,23 @@
 //! One run that compares a real server with what it is built on, in alternating rounds.
 
 mod figures;
-mod grantry;
 mod rounds;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
 use clap::{Args, value_parser};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{child::Guarded, failure::Failure, options, report, target::Target};
+use crate::{
+    child::{Guarded, STOP_WITHIN, this_program, unless_told_to_stop},
+    failure::Failure,
+    grantry::{self, Grantry},
+    options, report,
+};
 use figures::Comparison;
-use grantry::Grantry;
 use rounds::Rounds;
 
 #[derive(Args)]
@@ -51,38 +53,25 @@ pub struct CompareArgs {
     quiet: bool,
 }
 
-const HOW: &str = "Each round measures, one right after the other: issuing on the server and the
-raw grouped insert of the same rows; reusing and introspecting on the server and
-the same requests to the baseline server. The ratio of each pair is taken within
-its round, because a machine's own speed changes by the hour; the table shows
-the median of the ratios and their range. Every other round measures each pair
-the other way round.
+const HOW: &str = "Each round measures, one right after the other: issuing and refreshing on the
+server and the raw grouped insert of such rows; refreshing and issuing on the
+server; reusing, introspecting and the mix on the server and the same requests to
+the baseline server. The ratio of each pair is taken within its round, because a
+machine's own speed changes by the hour; the table shows the median of the ratios
+and their range. Every other round measures each pair the other way round.
 
   cargo build --release --workspace
   target/release/grantry-bench compare --markdown --out benchmarks.json";
 
-/// How long a child may take to end.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
-
-/// Children end with the guards that this drops, also when it is interrupted.
 pub async fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
-    tokio::select! {
-        compared = compare(args) => compared,
-        stopped = told_to_stop() => {
-            stopped?;
-            Err(Failure::new("stopped before the end; no figures were written"))
-        }
-    }
+    unless_told_to_stop(compare(args)).await
 }
 
 async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     // Found before the long part, not after it.
     args.markdown.as_deref().map(figures::check_marks).transpose()?;
-    let server_bin = server_bin(args)?;
-    let directory = tempfile::Builder::new().prefix("grantry-bench-").tempdir_in(&args.work_dir);
-    let directory = directory.map_err(|error| {
-        Failure::new(format!("--work-dir {} cannot be used: {error}", args.work_dir.display()))
-    })?;
+    let server_bin = grantry::program(args.server_bin.as_deref())?;
+    let directory = grantry::temporary_directory(&args.work_dir)?;
     let server = Grantry::start(&server_bin, directory.path()).await?;
     let (baseline, baseline_url) = start_baseline()?;
     let rounds =
@@ -101,22 +90,6 @@ async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn server_bin(args: &CompareArgs) -> Result<PathBuf, Failure> {
-    let beside = || this_program().map(|program| program.with_file_name("grantry"));
-    let path = args.server_bin.clone().map_or_else(beside, Ok)?;
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Failure::new(format!(
-        "there is no server at {}; build it with `cargo build --release --workspace` or name it with --server-bin",
-        path.display()
-    )))
-}
-
-fn this_program() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(|error| Failure::new(format!("this program cannot be found: {error}")))
-}
-
 /// Returns where it listens too.
 fn start_baseline() -> Result<(Guarded, String), Failure> {
     let mut command = Command::new(this_program()?);
@@ -128,25 +101,4 @@ fn start_baseline() -> Result<(Guarded, String), Failure> {
         Failure::new(format!("the baseline server does not say where it listens: {line:?}"))
     })?;
     Ok((baseline, url))
-}
-
-async fn told_to_stop() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| Failure::new(format!("SIGTERM cannot be waited for: {error}")))?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        pressed = tokio::signal::ctrl_c() => {
-            pressed.map_err(|error| Failure::new(format!("Ctrl-C cannot be waited for: {error}")))
-        }
-    }
-}
-
-/// A target below a server that this program started on loopback.
-fn own_target(base: &str, path: &str) -> Result<Target, Failure> {
-    Target::parse("a server started here", &format!("{base}{path}"), false)
-}
-
-/// For a configuration file in TOML, whose basic strings escape as Rust's do for the characters of a path.
-fn quoted(path: &Path) -> String {
-    format!("{:?}", path.display().to_string())
 }

@@ -3,59 +3,81 @@ use std::{path::PathBuf, time::Duration};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{
-    CompareArgs,
-    grantry::{self, Grantry, JWT_CLIENT, OPAQUE_CLIENT, SCOPE},
-    own_target,
-};
+use super::CompareArgs;
 use crate::{
     failure::Failure,
     form::Param,
+    grantry::{self, Grantry, JWT_CLIENT, OPAQUE_CLIENT, REFRESH_CLIENT, SCOPE},
+    grants::Grants,
     load::{self, Load},
-    pool, progress, raw_sqlite,
+    progress, raw_sqlite,
     report::Report,
     rows::Rows,
-    scenario::{Endpoints, Pool, Scenario, Spec, token_form},
+    scenario::{Endpoints, Scenario, Spec, token_form},
+    supply::Supply,
     tally::Latency,
 };
 
 /// How many tokens each round introspects in turn.
 const POOL: u64 = 1_000;
+/// How many grants are refreshed, the same ones in every round.
+const GRANTS: u64 = 1_000;
 
 /// What is compared, and with what.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
     pub name: &'static str,
-    pub reference: &'static str,
+    pub reference: Reference,
     scenario: Scenario,
     client: &'static str,
 }
 
+/// What a subject is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    RawInsert,
+    Baseline,
+    /// The same server, issuing opaque tokens: one durable write on either side.
+    Issue,
+}
+
+impl Reference {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RawInsert => "raw grouped insert",
+            Self::Baseline => "baseline server",
+            Self::Issue => "issue, opaque",
+        }
+    }
+}
+
 impl Subject {
-    pub fn is_issue(&self) -> bool {
-        self.scenario == Scenario::Issue
+    const fn new(name: &'static str, reference: Reference, scenario: Scenario, client: &'static str) -> Self {
+        Self { name, reference, scenario, client }
+    }
+
+    /// Whether its rows agree with its answers one by one.
+    pub fn writes_tokens(&self) -> bool {
+        self.scenario.writes_tokens()
     }
 
     #[cfg(test)]
     pub fn for_test() -> Self {
-        SUBJECTS[0]
+        ISSUE
     }
 }
 
-const RAW: &str = "raw grouped insert";
-const BASELINE: &str = "baseline server";
+const ISSUE: Subject = Subject::new("issue, opaque", Reference::RawInsert, Scenario::Issue, OPAQUE_CLIENT);
 
-const SUBJECTS: [Subject; 5] = [
-    Subject { name: "issue, opaque", reference: RAW, scenario: Scenario::Issue, client: OPAQUE_CLIENT },
-    Subject { name: "issue, JWT", reference: RAW, scenario: Scenario::Issue, client: JWT_CLIENT },
-    Subject { name: "reuse, opaque", reference: BASELINE, scenario: Scenario::Reuse, client: OPAQUE_CLIENT },
-    Subject { name: "reuse, JWT", reference: BASELINE, scenario: Scenario::Reuse, client: JWT_CLIENT },
-    Subject {
-        name: "introspect, opaque",
-        reference: BASELINE,
-        scenario: Scenario::Introspect,
-        client: OPAQUE_CLIENT,
-    },
+const SUBJECTS: [Subject; 8] = [
+    ISSUE,
+    Subject::new("issue, JWT", Reference::RawInsert, Scenario::Issue, JWT_CLIENT),
+    Subject::new("refresh, opaque", Reference::RawInsert, Scenario::Refresh, REFRESH_CLIENT),
+    Subject::new("refresh, opaque", Reference::Issue, Scenario::Refresh, REFRESH_CLIENT),
+    Subject::new("reuse, opaque", Reference::Baseline, Scenario::Reuse, OPAQUE_CLIENT),
+    Subject::new("reuse, JWT", Reference::Baseline, Scenario::Reuse, JWT_CLIENT),
+    Subject::new("introspect, opaque", Reference::Baseline, Scenario::Introspect, OPAQUE_CLIENT),
+    Subject::new("mixed, opaque", Reference::Baseline, Scenario::Mixed, REFRESH_CLIENT),
 ];
 
 /// One measurement.
@@ -78,6 +100,7 @@ pub struct Rounds {
     load: Load,
     server: Endpoints,
     server_database: PathBuf,
+    grants: Grants,
     baseline: Endpoints,
     raw_database: PathBuf,
     bar: ProgressBar,
@@ -104,9 +127,10 @@ impl Rounds {
         Ok(Self {
             rounds: args.rounds,
             load,
-            server: endpoints(&server.url)?,
+            server: server.endpoints()?,
             server_database: server.database.clone(),
-            baseline: endpoints(baseline_url)?,
+            grants: server.grants(GRANTS),
+            baseline: grantry::endpoints(baseline_url)?,
             raw_database,
             bar: progress::bar(steps, args.quiet, "{bar:40} {pos}/{len} {msg}"),
         })
@@ -117,7 +141,12 @@ impl Rounds {
         let mut subjects = SUBJECTS.map(|subject| (subject, Vec::new()));
         for round in 0..self.rounds {
             for (subject, pairs) in &mut subjects {
-                self.bar.set_message(format!("round {}, {}", round + 1, subject.name));
+                self.bar.set_message(format!(
+                    "round {}, {} against {}",
+                    round + 1,
+                    subject.name,
+                    subject.reference.name()
+                ));
                 pairs.push(self.pair(*subject, round % 2 == 1).await?);
                 self.bar.inc(1);
             }
@@ -128,77 +157,85 @@ impl Rounds {
 
     /// Every other round the reference goes first, so that what grows during a round favours neither.
     async fn pair(&self, subject: Subject, reference_first: bool) -> Result<Pair, Failure> {
-        let spec = self.spec(subject).await?;
+        let spec = self.spec(subject);
+        let supply = Supply::obtain(&spec).await?;
         if reference_first {
-            let reference = self.reference(&spec).await?;
-            Ok(Pair { reference, subject: self.subject(&spec).await? })
+            let reference = self.reference(subject, &spec, &supply).await?;
+            Ok(Pair { reference, subject: self.on_server(&spec, &supply).await? })
         } else {
-            let subject = self.subject(&spec).await?;
-            Ok(Pair { subject, reference: self.reference(&spec).await? })
+            let figure = self.on_server(&spec, &supply).await?;
+            Ok(Pair { subject: figure, reference: self.reference(subject, &spec, &supply).await? })
         }
     }
 
-    /// The requests of a subject; both sides get the same ones, tokens to introspect included.
-    async fn spec(&self, subject: Subject) -> Result<Spec, Failure> {
+    fn spec(&self, subject: Subject) -> Spec {
         let credentials = grantry::credentials(subject.client);
         let resource = Param { name: "resource".into(), value: "https://bench.example/{n}".into() };
         let own_slots = if subject.scenario == Scenario::Reuse { &[][..] } else { &[resource][..] };
         let form = token_form(Some(SCOPE), own_slots, &credentials);
-        let mut spec = Spec {
+        Spec {
             scenario: subject.scenario,
             endpoints: self.server.clone(),
             credentials,
             form,
-            pool: Pool::Issue(POOL),
+            pool: POOL,
+            grants: subject.scenario.refreshes().then(|| self.grants.clone()),
             load: self.load.clone(),
-        };
-        if subject.scenario == Scenario::Introspect {
-            spec.pool = Pool::Given(pool::tokens(&spec).await?);
         }
-        Ok(spec)
     }
 
-    /// On the server, with its rows checked.
-    async fn subject(&self, spec: &Spec) -> Result<Figure, Failure> {
+    /// With the rows checked.
+    async fn on_server(&self, spec: &Spec, supply: &Supply) -> Result<Figure, Failure> {
         let counts_rows = spec.scenario != Scenario::Introspect;
         let count = || counts_rows.then(|| raw_sqlite::count(&self.server_database)).transpose();
         let before = count()?;
-        let measured = load::measure(spec).await?;
+        let measured = load::measure(spec, supply).await?;
         let rows = before.zip(count()?).map(|(before, after)| Rows {
             before,
             after,
-            answered: measured.tally.right,
+            answered: measured.tally.tokens,
             lost: measured.tally.lost,
         });
-        figure(&Report::new(spec, &measured, rows)?, rows)
-    }
-
-    async fn reference(&self, spec: &Spec) -> Result<Figure, Failure> {
-        if spec.scenario == Scenario::Issue {
-            let Load { connections, warmup, seconds, .. } = self.load;
-            let inserted = raw_sqlite::insert(&self.raw_database, connections, warmup, seconds).await?;
-            let (per_second, latency_us) = (inserted.per_second, inserted.latency_us);
-            return Ok(Figure { per_second, latency_us, rows: Some(inserted.rows) });
+        if spec.scenario.refreshes() {
+            self.check_grants()?;
         }
-        let spec = Spec { endpoints: self.baseline.clone(), ..spec.clone() };
-        let measured = load::measure(&spec).await?;
-        figure(&Report::new(&spec, &measured, None)?, None)
+        figure(Report::new(spec, &measured, rows)?, rows)
     }
-}
 
-fn endpoints(url: &str) -> Result<Endpoints, Failure> {
-    Ok(Endpoints {
-        token: own_target(url, "/oauth2/token")?,
-        introspect: Some(own_target(url, "/oauth2/introspect")?),
-        revoke: Some(own_target(url, "/oauth2/revoke")?),
-    })
+    /// Refreshing must leave as many rows as there are grants.
+    fn check_grants(&self) -> Result<(), Failure> {
+        let rows = raw_sqlite::count_of(&self.server_database, "grants")?;
+        if rows == GRANTS {
+            return Ok(());
+        }
+        Err(Failure::new(format!("refreshing {GRANTS} grants left {rows} rows of grants")))
+    }
+
+    /// The baseline server gets the same requests, tokens to introspect included.
+    async fn reference(&self, subject: Subject, spec: &Spec, supply: &Supply) -> Result<Figure, Failure> {
+        match subject.reference {
+            Reference::RawInsert => {
+                let Load { connections, warmup, seconds, .. } = self.load;
+                let inserted = raw_sqlite::insert(&self.raw_database, connections, warmup, seconds).await?;
+                let (per_second, latency_us) = (inserted.per_second, inserted.latency_us);
+                Ok(Figure { per_second, latency_us, rows: Some(inserted.rows) })
+            }
+            Reference::Issue => {
+                let spec = self.spec(ISSUE);
+                self.on_server(&spec, &Supply::obtain(&spec).await?).await
+            }
+            Reference::Baseline => {
+                let spec = Spec { endpoints: self.baseline.clone(), ..spec.clone() };
+                let measured = load::measure(&spec, &supply.likeness()).await?;
+                figure(Report::new(&spec, &measured, None)?, None)
+            }
+        }
+    }
 }
 
 /// # Errors
 /// A figure with a problem in it ends the comparison.
-fn figure(report: &Report, rows: Option<Rows>) -> Result<Figure, Failure> {
-    if report.ok {
-        return Ok(Figure { per_second: report.per_second, latency_us: report.latency_us, rows });
-    }
-    Err(Failure::new(report.text()))
+fn figure(report: Report, rows: Option<Rows>) -> Result<Figure, Failure> {
+    let Report { per_second, latency_us, .. } = report.into_usable()?;
+    Ok(Figure { per_second, latency_us, rows })
 }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod issuer;
 mod program;
+mod refreshing;
 mod server;
 
 use program::{Baseline, bench, run_against};
@@ -14,11 +16,33 @@ fn outcome(ran: &program::Ran) -> (bool, u64, u64) {
     (ran.json["ok"].as_bool().unwrap(), number("sent"), number("measured"))
 }
 
+/// The baseline gives every grant the same refresh token, so that a run leaves a file that no other can use.
+fn refill(refresh_tokens: &tempfile::NamedTempFile) {
+    let lines: String = (0..16).map(|number| format!("r{number}\n")).collect();
+    std::fs::write(refresh_tokens.path(), lines).unwrap();
+}
+
+/// Each scenario, with the flags that it needs.
+fn scenarios(refresh_tokens: &str) -> [(&'static str, Vec<&str>); 6] {
+    let refresh = ["--refresh-tokens", refresh_tokens];
+    [
+        ("issue", vec![]),
+        ("reuse", vec![]),
+        ("introspect", vec![]),
+        ("revoke", vec![]),
+        ("refresh", refresh.into()),
+        ("mixed", [&refresh[..], &["--param", "resource={n}"]].concat()),
+    ]
+}
+
 #[test]
 fn every_scenario_runs_in_a_closed_loop() {
     let baseline = Baseline::start();
-    for scenario in ["issue", "reuse", "introspect", "revoke"] {
-        let ran = run_against(&baseline.url, scenario, &["--count", "200", "--connections", "4"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (scenario, flags) in scenarios(file.path().to_str().unwrap()) {
+        refill(&file);
+        let flags = [&["--count", "200", "--connections", "4"], &flags[..]].concat();
+        let ran = run_against(&baseline.url, scenario, &flags);
         assert!(ran.success, "{scenario}: {}", ran.text);
         assert_eq!(outcome(&ran), (true, 200, 200), "{scenario}");
         assert!(ran.json["latency_us"]["p50"].as_u64().unwrap() > 0, "{scenario}");
@@ -29,9 +53,11 @@ fn every_scenario_runs_in_a_closed_loop() {
 #[test]
 fn every_scenario_runs_at_a_fixed_rate() {
     let baseline = Baseline::start();
-    for scenario in ["issue", "reuse", "introspect", "revoke"] {
-        let ran =
-            run_against(&baseline.url, scenario, &["--rate", "500", "--seconds", "0.2", "--warmup", "0"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (scenario, flags) in scenarios(file.path().to_str().unwrap()) {
+        refill(&file);
+        let flags = [&["--rate", "500", "--seconds", "0.2", "--warmup", "0"], &flags[..]].concat();
+        let ran = run_against(&baseline.url, scenario, &flags);
         assert!(ran.success, "{scenario}: {}", ran.text);
         assert_eq!(outcome(&ran), (true, 100, 100), "{scenario}");
         assert_eq!(ran.json["backlog"]["unsent"], 0, "{scenario}");

@@ -1,4 +1,4 @@
-//! A real server in a temporary directory, with the clients that the rounds use. It is started, configured and asked
+//! A real server in a temporary directory, with the clients that the measurements use. It is started, configured and asked
 //! as an operator would: by its command line, its configuration file and its admin API.
 
 use std::{
@@ -6,22 +6,25 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{own_target, quoted};
 use crate::{
-    child::Guarded,
+    assertion::{AssertionKey, Assertions},
+    child::{Guarded, this_program},
     clock,
     credentials::{Auth, Credentials},
     failure::Failure,
+    grants::Grants,
     http1::{Head, once},
     pool,
-    scenario::token_form,
+    scenario::{Endpoints, token_form},
+    target::Target,
 };
 
 const ADMIN: &str = "bench-admin";
@@ -36,6 +39,8 @@ const LOG_SHOWN: usize = 2_000;
 pub const SCOPE: &str = "read write";
 pub const OPAQUE_CLIENT: &str = "bench";
 pub const JWT_CLIENT: &str = "bench-jwt";
+/// Has subjects, and refresh tokens for them.
+pub const REFRESH_CLIENT: &str = "bench-refresh";
 
 pub struct Grantry {
     process: Guarded,
@@ -43,6 +48,7 @@ pub struct Grantry {
     /// `http://host:port` of the public listener.
     pub url: String,
     admin_url: String,
+    assertion_key: Arc<AssertionKey>,
     pub database: PathBuf,
 }
 
@@ -56,8 +62,9 @@ impl Grantry {
         command.env("GRANTRY_BOOTSTRAP_CLIENT_ID", ADMIN).env("GRANTRY_BOOTSTRAP_CLIENT_SECRET", SECRET);
         let process = Guarded::start("server", &mut command)?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut server =
-            Self { process, log, url, admin_url: format!("http://127.0.0.1:{admin_port}"), database };
+        let admin_url = format!("http://127.0.0.1:{admin_port}");
+        let assertion_key = Arc::new(AssertionKey::generate()?);
+        let mut server = Self { process, log, url, admin_url, assertion_key, database };
         server.wait_until_ready().await?;
         server.create_clients().await?;
         Ok(server)
@@ -66,6 +73,20 @@ impl Grantry {
     pub fn stop(self, patience: Duration) -> Result<(), Failure> {
         let log = self.log;
         self.process.stop(patience).map_err(|failure| Failure::new(format!("{failure}\n{}", end_of(&log))))
+    }
+
+    pub fn endpoints(&self) -> Result<Endpoints, Failure> {
+        endpoints(&self.url)
+    }
+
+    /// Of [`REFRESH_CLIENT`], for so many subjects; the tokens are not obtained yet.
+    pub fn grants(&self, subjects: u64) -> Grants {
+        let assertions = Assertions {
+            key: self.assertion_key.clone(),
+            audience: self.url.clone(),
+            scope: Some(SCOPE.to_owned()),
+        };
+        Grants::of_subjects(subjects, assertions, credentials(REFRESH_CLIENT))
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
@@ -88,22 +109,34 @@ impl Grantry {
 
     async fn create_clients(&self) -> Result<(), Failure> {
         let authorization = self.admin_authorization().await?;
-        for (client, format) in [(OPAQUE_CLIENT, "opaque"), (JWT_CLIENT, "jwt")] {
-            let body = json!({
+        for body in self.clients() {
+            let head = Head::json(&own_target(&self.admin_url, "/admin/v1/clients")?, authorization.clone())?;
+            let answer = once(head, body.to_string().into(), ANSWER_WITHIN).await?;
+            if !answer.status.is_success() {
+                let (client, shown) = (&body["client_id"], answer.shown());
+                return Err(self.failure(&format!("the client {client} cannot be created: {shown}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn clients(&self) -> [Value; 3] {
+        let plain = |client: &str, format: &str| {
+            json!({
                 "client_id": client,
                 "client_secret": SECRET,
                 "scope": SCOPE,
                 "grant_types": ["client_credentials"],
                 "access_token_format": format,
-            });
-            let head = Head::json(&own_target(&self.admin_url, "/admin/v1/clients")?, authorization.clone())?;
-            let answer = once(head, body.to_string().into(), ANSWER_WITHIN).await?;
-            if !answer.status.is_success() {
-                let shown = answer.shown();
-                return Err(self.failure(&format!("the client {client} cannot be created: {shown}")));
-            }
-        }
-        Ok(())
+            })
+        };
+        let mut refreshing = plain(REFRESH_CLIENT, "opaque");
+        refreshing["grant_types"] =
+            json!(["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "refresh_token"]);
+        refreshing["jwks"] = self.assertion_key.jwks();
+        refreshing["jwt_bearer_subjects"] = json!(["*"]);
+        refreshing["jwt_bearer_refresh"] = json!(true);
+        [plain(OPAQUE_CLIENT, "opaque"), plain(JWT_CLIENT, "jwt"), refreshing]
     }
 
     async fn admin_authorization(&self) -> Result<HeaderValue, Failure> {
@@ -119,6 +152,48 @@ impl Grantry {
     fn failure(&self, sentence: &str) -> Failure {
         Failure::new(format!("{sentence}\n{}", end_of(&self.log)))
     }
+}
+
+/// A target below a server that this program started on loopback.
+pub fn own_target(base: &str, path: &str) -> Result<Target, Failure> {
+    Target::parse("a server started here", &format!("{base}{path}"), false)
+}
+
+/// Where Grantry and the baseline server have them.
+pub fn endpoints(url: &str) -> Result<Endpoints, Failure> {
+    Ok(Endpoints {
+        token: own_target(url, "/oauth2/token")?,
+        introspect: Some(own_target(url, "/oauth2/introspect")?),
+        revoke: Some(own_target(url, "/oauth2/revoke")?),
+    })
+}
+
+/// The server to measure: the one named, or the one beside this program.
+///
+/// # Errors
+/// There is none.
+pub fn program(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    let beside = || this_program().map(|program| program.with_file_name("grantry"));
+    let path = named.map_or_else(beside, |path| Ok(path.to_owned()))?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!(
+        "there is no server at {}; build it with `cargo build --release --workspace` or name it with --server-bin",
+        path.display()
+    )))
+}
+
+/// For databases; removed with the value.
+pub fn temporary_directory(work_dir: &Path) -> Result<tempfile::TempDir, Failure> {
+    let directory = tempfile::Builder::new().prefix("grantry-bench-").tempdir_in(work_dir);
+    directory
+        .map_err(|error| Failure::new(format!("--work-dir {} cannot be used: {error}", work_dir.display())))
+}
+
+/// For a configuration file in TOML, whose basic strings escape as Rust's do for the characters of a path.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
 }
 
 pub fn credentials(client: &str) -> Credentials {
