@@ -46,7 +46,7 @@ pub use keys::{
     KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey, Masters,
 };
 pub use revocations::{RevocationOutcome, RevocationTarget};
-pub use sessions::SubjectTokens;
+pub use sessions::{SubjectCursor, SubjectTokens};
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
 /// Everything that the flows need; shared by all requests.

@@ -70,7 +70,12 @@ pub fn saturating(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// The bytes of an id that a list goes on after; every id is above none.
+/// The bytes of an id that a list goes on below; every id is below none.
+pub fn id_below(before: Option<&[u8; 16]>) -> &[u8] {
+    before.map_or(&[0xff; 17], |id| id.as_slice())
+}
+
+/// The bytes of an id that a walk goes on after; every id is above none.
 pub fn id_above(after: Option<&[u8; 16]>) -> &[u8] {
     after.map_or(&[], |id| id.as_slice())
 }

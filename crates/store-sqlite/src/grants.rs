@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::SqliteStore;
 use crate::audit::audit_insert;
 use crate::columns::{
-    Coded, checked, from_json, id_above, optional_timestamp, saturating, timestamp, to_json,
+    Coded, checked, from_json, id_below, optional_timestamp, saturating, timestamp, to_json,
 };
 use crate::rules::{is_ended_by_rule, last_rule_select};
 use crate::tokens::{displace_and_insert, token_exists, token_find};
@@ -35,14 +35,14 @@ impl Grants for SqliteStore {
     async fn grant_list(
         &self,
         subject: &Subject,
-        after: Option<GrantId>,
+        before: Option<GrantId>,
         limit: usize,
     ) -> Result<Vec<StoredGrant>> {
         let subject = subject.clone();
         self.readers
             .run(move |snapshot| {
                 let last_rule = snapshot.last_rule()?;
-                let mut grants = grants_select(snapshot, &subject, after, saturating(limit))?;
+                let mut grants = grants_select(snapshot, &subject, before, saturating(limit))?;
                 for stored in &mut grants {
                     judge(snapshot, stored, last_rule)?;
                 }
@@ -192,17 +192,17 @@ fn slots_grant_select(connection: &Connection, slot: SlotKey) -> rusqlite::Resul
     connection.prepare_cached(SLOTS_GRANT_SELECT)?.query_row([slot.as_bytes()], stored_grant).optional()
 }
 
-const GRANTS_SELECT: &str = select_stored!("WHERE subject = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+const GRANTS_SELECT: &str = select_stored!("WHERE subject = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
 
 fn grants_select(
     connection: &Connection,
     subject: &Subject,
-    after: Option<GrantId>,
+    before: Option<GrantId>,
     limit: i64,
 ) -> rusqlite::Result<Vec<StoredGrant>> {
-    let after = id_above(after.as_ref().map(GrantId::as_bytes));
+    let before = id_below(before.as_ref().map(GrantId::as_bytes));
     let mut statement = connection.prepare_cached(GRANTS_SELECT)?;
-    statement.query_map(params![subject.as_str(), after, limit], stored_grant)?.collect()
+    statement.query_map(params![subject.as_str(), before, limit], stored_grant)?.collect()
 }
 
 /// All but what the rules say.

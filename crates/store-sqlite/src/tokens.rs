@@ -4,14 +4,14 @@ use grantry_protocol::{
     SlotKey, Subject, Timestamp, TokenId,
 };
 use grantry_store::{
-    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenWrite,
-    Tokens, WriteOutcome, decide_issue, decide_revoke,
+    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenPage,
+    TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::audit::audit_insert;
 use crate::columns::{
-    Coded, checked, from_json, id_above, optional_timestamp, saturating, timestamp, to_json,
+    Coded, checked, from_json, id_below, optional_timestamp, saturating, timestamp, to_json,
 };
 use crate::nodes::node_upsert;
 use crate::rules::{is_ended_by_rule, last_rule_select};
@@ -39,18 +39,25 @@ impl Tokens for SqliteStore {
     async fn token_list(
         &self,
         subject: &Subject,
-        after: Option<TokenId>,
+        before: Option<TokenId>,
         limit: usize,
-    ) -> Result<Vec<StoredToken>> {
+        among: usize,
+    ) -> Result<TokenPage> {
         let subject = subject.clone();
         self.readers
             .run(move |snapshot| {
                 let last_rule = snapshot.last_rule()?;
-                let mut tokens = tokens_select(snapshot, &subject, after, saturating(limit))?;
+                let mut tokens =
+                    tokens_select(snapshot, &subject, before, saturating(limit), saturating(among))?;
                 for stored in &mut tokens {
                     judge(snapshot, stored, last_rule)?;
                 }
-                Ok(tokens)
+                let next = if tokens.len() == limit {
+                    tokens.last().map(|stored| stored.token.id)
+                } else {
+                    last_among_select(snapshot, before, saturating(among))?
+                };
+                Ok(TokenPage { tokens, next })
             })
             .await
     }
@@ -186,17 +193,35 @@ fn holder_select(connection: &Connection, slot: SlotKey) -> rusqlite::Result<Opt
     connection.prepare_cached(HOLDER_SELECT)?.query_row([slot.as_bytes()], stored_token).optional()
 }
 
-const TOKENS_SELECT: &str = select_stored!("WHERE t.subject = ?1 AND t.id > ?2 ORDER BY t.id LIMIT ?3");
+const TOKENS_SELECT: &str = select_stored!(
+    "WHERE t.subject = ?1 AND t.id IN (SELECT id FROM tokens WHERE id < ?2 ORDER BY id DESC LIMIT ?4)
+     ORDER BY t.id DESC LIMIT ?3"
+);
 
+/// Those of the subject among the next so many.
 fn tokens_select(
     connection: &Connection,
     subject: &Subject,
-    after: Option<TokenId>,
+    before: Option<TokenId>,
     limit: i64,
+    among: i64,
 ) -> rusqlite::Result<Vec<StoredToken>> {
-    let after = id_above(after.as_ref().map(TokenId::as_bytes));
+    let before = id_below(before.as_ref().map(TokenId::as_bytes));
     let mut statement = connection.prepare_cached(TOKENS_SELECT)?;
-    statement.query_map(params![subject.as_str(), after, limit], stored_token)?.collect()
+    statement.query_map(params![subject.as_str(), before, limit, among], stored_token)?.collect()
+}
+
+const LAST_AMONG_SELECT: &str = "SELECT id FROM tokens WHERE id < ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1";
+
+/// The last of the next so many; `None` where there are fewer.
+fn last_among_select(
+    connection: &Connection,
+    before: Option<TokenId>,
+    among: i64,
+) -> rusqlite::Result<Option<TokenId>> {
+    let before = id_below(before.as_ref().map(TokenId::as_bytes));
+    let id = |row: &Row<'_>| Ok(TokenId::from_bytes(row.get(0)?));
+    connection.prepare_cached(LAST_AMONG_SELECT)?.query_row(params![before, among], id).optional()
 }
 
 /// All but what the rules say.
@@ -304,14 +329,5 @@ pub fn slot_free(connection: &Connection, slot: SlotKey, holder: TokenId) -> rus
 
 /// Those that run for each request; none may walk through a table.
 #[cfg(test)]
-pub const HOT: [&str; 9] = [
-    TOKEN_SELECT,
-    HOLDER_SELECT,
-    TOKENS_SELECT,
-    TOKEN_EXISTS,
-    TOKEN_INSERT,
-    TOKEN_END,
-    SLOT_SELECT,
-    SLOT_UPSERT,
-    SLOT_FREE,
-];
+pub const HOT: [&str; 8] =
+    [TOKEN_SELECT, HOLDER_SELECT, TOKEN_EXISTS, TOKEN_INSERT, TOKEN_END, SLOT_SELECT, SLOT_UPSERT, SLOT_FREE];

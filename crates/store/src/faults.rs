@@ -11,7 +11,8 @@ use grantry_protocol::{
 use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Grants,
     GrantsSwept, KeyChange, KeyRecord, Keys, Node, Nodes, Observed, Result, Retention, Revocations,
-    RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenWrite, Tokens, WriteOutcome,
+    RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenPage, TokenWrite, Tokens,
+    WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -112,10 +113,11 @@ impl Tokens for FaultyStore {
     async fn token_list(
         &self,
         subject: &Subject,
-        after: Option<TokenId>,
+        before: Option<TokenId>,
         limit: usize,
-    ) -> Result<Vec<StoredToken>> {
-        self.read(self.inner.token_list(subject, after, limit)).await
+        among: usize,
+    ) -> Result<TokenPage> {
+        self.read(self.inner.token_list(subject, before, limit, among)).await
     }
 
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
@@ -140,10 +142,10 @@ impl Grants for FaultyStore {
     async fn grant_list(
         &self,
         subject: &Subject,
-        after: Option<GrantId>,
+        before: Option<GrantId>,
         limit: usize,
     ) -> Result<Vec<StoredGrant>> {
-        self.read(self.inner.grant_list(subject, after, limit)).await
+        self.read(self.inner.grant_list(subject, before, limit)).await
     }
 
     async fn grant_count(&self) -> Result<u64> {

@@ -40,12 +40,12 @@ pub trait Grants: Send + Sync {
     /// The grant of slot binding `none` that was last opened for the slot, whatever its state.
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>>;
 
-    /// At most `limit` grants of the subject, users and clients of that name alike, with an id above `after`, in the
-    /// order of their ids, which is that of their age.
+    /// At most `limit` grants of the subject, users and clients of that name alike, with an id below `before`, newest
+    /// first.
     async fn grant_list(
         &self,
         subject: &Subject,
-        after: Option<GrantId>,
+        before: Option<GrantId>,
         limit: usize,
     ) -> Result<Vec<StoredGrant>>;
 

@@ -36,7 +36,7 @@ pub use memory::MemoryStore;
 pub use nodes::{Node, NodeId, Nodes};
 pub use retention::{GrantsSwept, Retention, Swept};
 pub use revocations::{Revocations, RuleAppend};
-pub use tokens::{StoredToken, Tokens};
+pub use tokens::{StoredToken, TokenPage, Tokens};
 pub use writes::{
     AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, TokenWrite, WriteOutcome,
 };

@@ -37,6 +37,14 @@ impl StoredToken {
     }
 }
 
+/// Some of a subject's tokens, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPage {
+    pub tokens: Vec<StoredToken>,
+    /// Below which id the next page goes on; absent once all tokens were looked at.
+    pub next: Option<TokenId>,
+}
+
 #[async_trait]
 pub trait Tokens: Send + Sync {
     /// Applies a batch in one transaction, in order, and answers each write in the same order. An error means that
@@ -48,14 +56,16 @@ pub trait Tokens: Send + Sync {
     /// The token that the slot names as its holder, whatever its state.
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>>;
 
-    /// At most `limit` tokens of the subject, users and clients of that name alike, with an id above `after`, in the
-    /// order of their ids, which is that of their age.
+    /// Looks at the next `among` tokens with an id below `before`, newest first, and gives those of the subject, users
+    /// and clients of that name alike, but at most `limit`. There is no index by subject: it would cost every token that
+    /// is issued, and the more, the more tokens there are.
     async fn token_list(
         &self,
         subject: &Subject,
-        after: Option<TokenId>,
+        before: Option<TokenId>,
         limit: usize,
-    ) -> Result<Vec<StoredToken>>;
+        among: usize,
+    ) -> Result<TokenPage>;
 
     /// The latest `expires_at` of any token; walks through all of them, for the rotation of keys.
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>>;

@@ -41,7 +41,7 @@ pub enum TokenCommand {
         #[command(flatten)]
         access: Access,
     },
-    /// The grants (refresh tokens) and access tokens of a subject, oldest first
+    /// The grants (refresh tokens) and access tokens of a subject, newest first
     List {
         /// A user, or a client that got tokens for itself
         #[arg(long)]

@@ -1,6 +1,6 @@
 //! What a subject has, in the JSON of `/admin/v1/tokens`, read from the store itself.
 
-use grantry_grants::{Grants, SubjectTokens};
+use grantry_grants::{Grants, SubjectCursor, SubjectTokens};
 use grantry_protocol::{Subject, Timestamp};
 use grantry_store::{StoredGrant, StoredToken};
 use serde_json::{Value, json};
@@ -8,10 +8,15 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 
 pub async fn list(grants: &Grants, subject: &Subject, limit: usize) -> Result<Value, Failure> {
-    // One more than asked for tells whether there are more.
-    let found = grants.subject_tokens(subject, None, None, limit + 1).await?;
-    let SubjectTokens { grants, tokens, at } = found;
-    let more = grants.len() > limit || tokens.len() > limit;
+    let mut found = grants.subject_tokens(subject, SubjectCursor::START, limit).await?;
+    while let Some(next) = found.next.filter(|_| found.grants.len() < limit && found.tokens.len() < limit) {
+        let more = grants.subject_tokens(subject, next, limit).await?;
+        found.grants.extend(more.grants);
+        found.tokens.extend(more.tokens);
+        found.next = more.next;
+    }
+    let SubjectTokens { grants, tokens, next, at } = found;
+    let more = next.is_some() || grants.len() > limit || tokens.len() > limit;
     let grant = |stored: &StoredGrant| {
         let grant = &stored.grant;
         json!({

@@ -1,8 +1,6 @@
 ALTER TABLE tokens ADD COLUMN grant_id BLOB;
 ALTER TABLE tokens ADD COLUMN session_id BLOB;
 
-CREATE INDEX tokens_by_subject ON tokens (subject, id);
-
 -- One authorization, for as long as it can be refreshed. A refresh changes the row in place, and no column that an
 -- index has.
 CREATE TABLE grants (

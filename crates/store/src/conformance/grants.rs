@@ -255,21 +255,21 @@ pub async fn a_grant_ends_by_the_earlier_of_its_two_times(harness: Harness) {
     assert_eq!(harness.grant_state(idle.grant.id).await, GrantState::Expired);
 }
 
-pub async fn grants_are_listed_by_subject_after_a_cursor_and_up_to_a_limit(harness: Harness) {
+pub async fn grants_of_a_subject_are_listed_newest_first_and_up_to_a_limit(harness: Harness) {
     let mut own = Vec::new();
     for client in ["a", "b", "c", "d"] {
         let mut opening = harness.opening(client);
         opening.grant.subject = "somebody".parse().unwrap();
         opening.grant.subject_kind = if client == "b" { SubjectKind::Client } else { SubjectKind::User };
         harness.write(open(&opening)).await;
-        own.push(opening.grant.id);
+        own.insert(0, opening.grant.id);
         harness.opened(client).await;
     }
-    harness.revoke_grant(own[2]).await;
+    harness.revoke_grant(own[1]).await;
     harness.append(Rule::Client("d".parse().unwrap())).await;
     let somebody = "somebody".parse().unwrap();
-    let list = async |after, limit| {
-        let grants = harness.store.grant_list(&somebody, after, limit).await.unwrap();
+    let list = async |before, limit| {
+        let grants = harness.store.grant_list(&somebody, before, limit).await.unwrap();
         for stored in &grants {
             assert_eq!(stored, &harness.stored_grant(stored.grant.id).await);
         }
@@ -279,7 +279,7 @@ pub async fn grants_are_listed_by_subject_after_a_cursor_and_up_to_a_limit(harne
     assert_eq!(list(None, 2).await, own[..2]);
     assert_eq!(list(Some(own[0]), 2).await, own[1..3]);
     assert_eq!(list(Some(own[3]), 10).await, []);
-    let states = [GrantState::Active, GrantState::Active, GrantState::Revoked, GrantState::Revoked];
+    let states = [GrantState::Revoked, GrantState::Revoked, GrantState::Active, GrantState::Active];
     for (id, state) in own.iter().zip(states) {
         assert_eq!(harness.grant_state(*id).await, state);
     }

@@ -47,7 +47,7 @@ macro_rules! conformance_suite {
                 revoking_an_expired_token_writes_nothing,
                 a_retired_token_can_be_revoked_and_its_successor_keeps_the_slot,
                 a_revocation_writes_its_audit_row_if_it_ended_the_token,
-                tokens_are_listed_by_subject_after_a_cursor_and_up_to_a_limit,
+                tokens_of_a_subject_are_listed_newest_first_and_up_to_a_limit,
                 the_last_expiry_of_tokens_is_the_latest,
             }
             slots {
@@ -97,7 +97,7 @@ macro_rules! conformance_suite {
                 revoking_a_grant_that_has_expired_ends_its_tokens,
                 revoking_a_grant_that_was_never_opened_writes_nothing,
                 a_grant_ends_by_the_earlier_of_its_two_times,
-                grants_are_listed_by_subject_after_a_cursor_and_up_to_a_limit,
+                grants_of_a_subject_are_listed_newest_first_and_up_to_a_limit,
                 the_last_expiry_of_grants_is_the_latest_absolute_end,
                 a_token_may_be_issued_for_a_grant_beside_its_first,
             }

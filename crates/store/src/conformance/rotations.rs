@@ -141,9 +141,10 @@ async fn assert_reuse(harness: Harness, presented: u32) {
     let other = harness.opened("app").await;
     let tokens: Vec<_> = harness
         .store
-        .token_list(&opening.grant.subject, None, 10)
+        .token_list(&opening.grant.subject, None, 10, 100)
         .await
         .unwrap()
+        .tokens
         .into_iter()
         .filter(|stored| stored.token.authority.grant == Some(opening.grant.id))
         .collect();

@@ -122,32 +122,36 @@ pub async fn a_revocation_writes_its_audit_row_if_it_ended_the_token(harness: Ha
     assert_eq!(harness.audit().await.len(), 1);
 }
 
-pub async fn tokens_are_listed_by_subject_after_a_cursor_and_up_to_a_limit(harness: Harness) {
+pub async fn tokens_of_a_subject_are_listed_newest_first_and_up_to_a_limit(harness: Harness) {
     let mut own = Vec::new();
     for client in ["a", "b", "c", "d"] {
         let mut token = harness.token(client);
         token.subject = "somebody".parse().unwrap();
         token.subject_kind = if client == "b" { SubjectKind::User } else { SubjectKind::Client };
         harness.issue(&token).await;
-        own.push(token.id);
+        own.insert(0, token.id);
         harness.issued("other").await;
         harness.clock.advance(LIFETIME);
     }
-    harness.revoke(own[3]).await;
+    harness.revoke(own[0]).await;
     harness.append(Rule::Client("b".parse().unwrap())).await;
-    let somebody = "somebody".parse().unwrap();
-    let list = async |after, limit| {
-        let tokens = harness.store.token_list(&somebody, after, limit).await.unwrap();
-        for stored in &tokens {
+    let list = async |subject: &str, before, limit, among| {
+        let page = harness.store.token_list(&subject.parse().unwrap(), before, limit, among).await.unwrap();
+        for stored in &page.tokens {
             assert_eq!(stored, &harness.stored(stored.token.id).await);
         }
-        tokens.into_iter().map(|stored| stored.token.id).collect::<Vec<_>>()
+        (page.tokens.into_iter().map(|stored| stored.token.id).collect::<Vec<_>>(), page.next)
     };
-    assert_eq!(list(None, 10).await, own);
-    assert_eq!(list(None, 2).await, own[..2]);
-    assert_eq!(list(Some(own[0]), 2).await, own[1..3]);
-    assert_eq!(list(Some(own[3]), 10).await, []);
-    assert_eq!(harness.store.token_list(&"nobody".parse().unwrap(), None, 10).await, Ok(Vec::new()));
+    assert_eq!(list("somebody", None, 10, 100).await, (own.clone(), None));
+    assert_eq!(list("somebody", None, 2, 100).await, (own[..2].to_vec(), Some(own[1])));
+    assert_eq!(list("somebody", Some(own[0]), 2, 100).await, (own[1..3].to_vec(), Some(own[2])));
+    assert_eq!(list("somebody", Some(own[3]), 10, 100).await, (Vec::new(), None));
+    assert_eq!(list("nobody", None, 10, 100).await, (Vec::new(), None));
+    // Of the eight, every second is somebody's, beginning with the second newest.
+    assert_eq!(list("somebody", None, 10, 4).await, (own[..2].to_vec(), Some(own[1])));
+    assert_eq!(list("somebody", Some(own[1]), 10, 4).await, (own[2..].to_vec(), Some(own[3])));
+    let (found, next) = list("somebody", None, 10, 1).await;
+    assert_eq!((found, next.is_some_and(|next| next > own[0])), (Vec::new(), true));
 }
 
 pub async fn the_last_expiry_of_tokens_is_the_latest(harness: Harness) {

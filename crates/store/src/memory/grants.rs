@@ -128,12 +128,12 @@ impl Grants for MemoryStore {
     async fn grant_list(
         &self,
         subject: &Subject,
-        after: Option<GrantId>,
+        before: Option<GrantId>,
         limit: usize,
     ) -> Result<Vec<StoredGrant>> {
         let state = self.state();
-        let rows = state.grants.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        let own = rows.filter(|(_, stored)| stored.grant.subject == *subject).take(limit);
+        let rows = state.grants.range((Bound::Unbounded, before.map_or(Bound::Unbounded, Bound::Excluded)));
+        let own = rows.rev().filter(|(_, stored)| stored.grant.subject == *subject).take(limit);
         Ok(own.filter_map(|(id, _)| state.stored_grant(*id)).collect())
     }
 

@@ -7,8 +7,8 @@ use grantry_protocol::{
 
 use super::{MemoryStore, State, TokenRow};
 use crate::{
-    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenWrite,
-    Tokens, WriteOutcome, decide_issue, decide_revoke,
+    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenPage,
+    TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
 };
 
 impl State {
@@ -131,13 +131,21 @@ impl Tokens for MemoryStore {
     async fn token_list(
         &self,
         subject: &Subject,
-        after: Option<TokenId>,
+        before: Option<TokenId>,
         limit: usize,
-    ) -> Result<Vec<StoredToken>> {
+        among: usize,
+    ) -> Result<TokenPage> {
         let state = self.state();
-        let rows = state.tokens.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        let own = rows.filter(|(_, row)| row.token.subject == *subject).take(limit);
-        Ok(own.filter_map(|(id, _)| state.stored(*id)).collect())
+        let rows = state.tokens.range((Bound::Unbounded, before.map_or(Bound::Unbounded, Bound::Excluded)));
+        let mut page = TokenPage { tokens: Vec::new(), next: None };
+        for (looked_at, (id, row)) in (1..).zip(rows.rev()) {
+            page.tokens.extend(state.stored(*id).filter(|_| row.token.subject == *subject));
+            if page.tokens.len() == limit || looked_at == among {
+                page.next = Some(*id);
+                break;
+            }
+        }
+        Ok(page)
     }
 
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use grantry_grants::SubjectTokens;
+use grantry_grants::{SubjectCursor, SubjectTokens};
 use grantry_jose::{base64url, from_base64url};
 use grantry_protocol::{
     AccessTokenFormat, GrantId, GrantState, Subject, SubjectKind, Timestamp, TokenId, TokenState,
@@ -77,7 +77,8 @@ struct ListBody<'a> {
 }
 
 /// `GET /admin/v1/tokens?subject=&after=&limit=`: the grants and the access tokens of a subject, users and clients of
-/// that name alike, oldest first. A page has at most `limit` of each.
+/// that name alike, newest first. A page has at most `limit` of each; it may have none and a next one, since a bounded
+/// number of tokens is looked at for it.
 pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     authorize(&state, &head.headers, &head.extensions).await?;
@@ -94,54 +95,24 @@ pub async fn list(State(state): State<Arc<WebState>>, request: Request) -> Resul
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Problem::invalid_field("limit", format!("must be from 1 to {LARGEST_PAGE}")));
     }
-    let after = page.after.map_or(Ok(After::default()), |after| After::read(&after))?;
-    // One more than asked for tells whether there is a next page.
-    let mut found = state.grants.subject_tokens(&subject, after.grant, after.token, limit + 1).await?;
-    let has_more = found.grants.len() > limit || found.tokens.len() > limit;
-    found.grants.truncate(limit);
-    found.tokens.truncate(limit);
-    let next_after = has_more.then(|| after.behind(&found).write());
+    let from = page.after.map_or(Ok(SubjectCursor::START), |after| read_cursor(&after))?;
+    let found = state.grants.subject_tokens(&subject, from, limit).await?;
+    let next_after = found.next.map(write_cursor);
     Ok(render(&found, next_after))
 }
 
-/// How far both lists have been read.
-#[derive(Clone, Copy, Default)]
-struct After {
-    grant: Option<GrantId>,
-    token: Option<TokenId>,
+fn write_cursor(cursor: SubjectCursor) -> String {
+    base64url([cursor.grant.as_bytes().as_slice(), cursor.token.as_bytes()].concat())
 }
 
-impl After {
-    /// Behind a page; a list that had nothing on it stays where it was.
-    fn behind(self, page: &SubjectTokens) -> Self {
-        Self {
-            grant: page.grants.last().map(|stored| stored.grant.id).or(self.grant),
-            token: page.tokens.last().map(|stored| stored.token.id).or(self.token),
-        }
-    }
-
-    /// Both ids; zeros, below every id, for none.
-    fn write(self) -> String {
-        let mut bytes = [0; GrantId::LEN + TokenId::LEN];
-        if let Some(grant) = self.grant {
-            bytes[..GrantId::LEN].copy_from_slice(grant.as_bytes());
-        }
-        if let Some(token) = self.token {
-            bytes[GrantId::LEN..].copy_from_slice(token.as_bytes());
-        }
-        base64url(bytes)
-    }
-
-    fn read(text: &str) -> Result<Self, Problem> {
-        let bytes = from_base64url(text);
-        let ids = bytes.as_deref().and_then(|bytes| {
-            let (grant, token) = bytes.split_at_checked(GrantId::LEN)?;
-            Some((GrantId::from_bytes(grant.try_into().ok()?), TokenId::from_bytes(token.try_into().ok()?)))
-        });
-        let (grant, token) = ids
-            .ok_or_else(|| Problem::invalid_field("after", "must be the next_after of an earlier answer"))?;
-        Ok(Self { grant: Some(grant), token: Some(token) })
-    }
+fn read_cursor(text: &str) -> Result<SubjectCursor, Problem> {
+    let bytes = from_base64url(text);
+    let cursor = bytes.as_deref().and_then(|bytes| {
+        let (grant, token) = bytes.split_at_checked(GrantId::LEN)?;
+        let (grant, token) = (grant.try_into().ok()?, token.try_into().ok()?);
+        Some(SubjectCursor { grant: GrantId::from_bytes(grant), token: TokenId::from_bytes(token) })
+    });
+    cursor.ok_or_else(|| Problem::invalid_field("after", "must be the next_after of an earlier answer"))
 }
 
 fn render(found: &SubjectTokens, next_after: Option<String>) -> Response {
@@ -195,18 +166,4 @@ pub async fn inspect(State(state): State<Arc<WebState>>, request: Request) -> Re
     let token = token.ok_or_else(|| Problem::invalid_field("token", "must be there, as a string"))?;
     let inspection = state.grants.inspect(token).await?;
     Ok(json_no_store(StatusCode::OK, &inspection))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_that_has_nothing_on_a_page_stays_where_it_was() {
-        let after =
-            After { grant: Some(GrantId::from_bytes([1; 16])), token: Some(TokenId::from_bytes([2; 16])) };
-        let nothing = SubjectTokens { grants: Vec::new(), tokens: Vec::new(), at: Timestamp::from_secs(0) };
-        let Ok(read) = After::read(&after.behind(&nothing).write()) else { panic!("not readable") };
-        assert_eq!((read.grant, read.token), (after.grant, after.token));
-    }
 }

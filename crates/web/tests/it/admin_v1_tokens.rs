@@ -111,8 +111,8 @@ async fn what_a_subject_has_is_listed_without_the_text_of_any_token() {
                 "counter": 1, "rotated_at": 1_700_000_060, "ended_at": null, "session_id": null,
             }],
             "tokens": [
-                token(jti(&first).await, "RETIRED", 1_700_000_000),
                 token(jti(&second).await, "ACTIVE", 1_700_000_060),
+                token(jti(&first).await, "RETIRED", 1_700_000_000),
             ],
             "next_after": null,
         })
@@ -202,7 +202,7 @@ async fn the_list_is_in_pages_that_give_everything_once() {
     }
     assert_eq!((grants.len(), tokens.len()), (3, 9));
     assert!(
-        grants.is_sorted_by(|left, right| left < right) && tokens.is_sorted_by(|left, right| left < right)
+        grants.is_sorted_by(|left, right| left > right) && tokens.is_sorted_by(|left, right| left > right)
     );
 }
 
