@@ -9,16 +9,14 @@
 //! 4. An origin that cannot be looked up gets the answer without the headers. That page cannot read it; nobody else is
 //!    kept from theirs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
@@ -33,22 +31,15 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("www-authenticate,
 /// Seconds for which a browser may keep the answer to a preflight; none keeps it for longer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// The methods of the paths that this layer is around.
-#[derive(Clone)]
-pub struct Cors {
-    state: Arc<WebState>,
-    methods: HeaderValue,
-}
-
-impl Cors {
-    pub fn new(state: &Arc<WebState>, methods: &'static str) -> Self {
-        Self { state: Arc::clone(state), methods: HeaderValue::from_static(methods) }
-    }
-}
-
-pub async fn cors(State(cors): State<Cors>, request: Request, next: Next) -> Response {
+/// The answer of `run`, for pages of other origins too. `methods` are those that the path takes.
+pub async fn open_to_pages(
+    state: &WebState,
+    methods: &'static str,
+    request: Request,
+    run: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let Some(origin) = sole_origin(request.headers()) else {
-        let mut response = next.run(request).await;
+        let mut response = run(request).await;
         vary(&mut response);
         return response;
     };
@@ -56,17 +47,17 @@ pub async fn cors(State(cors): State<Cors>, request: Request, next: Next) -> Res
     if is_preflight(&request) {
         let mut response = StatusCode::NO_CONTENT.into_response();
         vary(&mut response);
-        if is_registered(&cors.state, &origin).await {
+        if is_registered(state, &origin).await {
             allow(&mut response, origin);
             let headers = response.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, cors.methods);
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
             headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         }
         return response;
     }
     // 2.
-    let (registered, mut response) = tokio::join!(is_registered(&cors.state, &origin), next.run(request));
+    let (registered, mut response) = tokio::join!(is_registered(state, &origin), run(request));
     vary(&mut response);
     if registered {
         allow(&mut response, origin);

@@ -6,8 +6,8 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
-use crate::cors::{Cors, cors};
-use crate::{WebState, admin, guard, health, metadata, oauth2, respond};
+use crate::guard::{self, Guard};
+use crate::{WebState, admin, health, metadata, oauth2, respond};
 
 /// What the internet may reach.
 pub fn public_router(state: Arc<WebState>) -> Router {
@@ -19,17 +19,16 @@ pub fn public_router(state: Arc<WebState>) -> Router {
         .route("/oauth2/jwks", get(metadata::jwks))
         .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
     let closed = Router::new().route("/oauth2/introspect", post(oauth2::introspect::post));
-    let guarded = open_to_pages(posted, &state, "POST")
-        .merge(open_to_pages(read, &state, "GET, HEAD"))
-        .merge(within_deadline(closed, &state))
-        .fallback(respond::not_found)
-        .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
-    guarded.merge(health_routes()).with_state(state)
+    guarded(posted, &state, Some("POST"))
+        .merge(guarded(read, &state, Some("GET, HEAD")))
+        .merge(guarded(closed.fallback(respond::not_found), &state, None))
+        .merge(health_routes())
+        .with_state(state)
 }
 
 /// What operators reach.
 pub fn admin_router(state: Arc<WebState>) -> Router {
-    let guarded = Router::new()
+    let administration = Router::new()
         .route("/admin/v1/clients", get(admin::clients::list).post(admin::clients::create))
         .route(
             "/admin/v1/clients/{client_id}",
@@ -44,25 +43,19 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
         .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
         .route("/admin/v1/tokens", get(admin::tokens::list))
         .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect));
-    let guarded = within_deadline(guarded, &state)
-        .fallback(respond::not_found)
-        .layer(from_fn_with_state(Arc::clone(&state), guard::guard));
     let operations = health_routes().route("/metrics", get(health::metrics));
-    guarded.merge(operations).with_state(state)
+    guarded(administration.fallback(respond::not_found), &state, None).merge(operations).with_state(state)
 }
 
-fn open_to_pages(
+fn guarded(
     routes: Router<Arc<WebState>>,
     state: &Arc<WebState>,
-    methods: &'static str,
+    open_to_pages: Option<&'static str>,
 ) -> Router<Arc<WebState>> {
-    within_deadline(routes, state).layer(from_fn_with_state(Cors::new(state, methods), cors))
-}
-
-fn within_deadline(routes: Router<Arc<WebState>>, state: &Arc<WebState>) -> Router<Arc<WebState>> {
+    let guard = Guard { state: Arc::clone(state), open_to_pages };
     routes
         .method_not_allowed_fallback(respond::method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(state), guard::deadline))
+        .layer(from_fn_with_state(guard, guard::guard))
 }
 
 /// Not behind the guard: an overloaded server still has to say how it is.
