@@ -7,7 +7,6 @@
 //! 3. Put it in the old one's place. Who comes between 2. and 3. finds out by itself: `master_key.rs`.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use grantry_grants::{Actor, KeyName};
 use grantry_protocol::Secret;
@@ -70,8 +69,8 @@ async fn list(loaded: &Loaded, output: Output, access: &Access) -> Result<(), Fa
                 name(key),
                 text("algorithm"),
                 text("state"),
-                time(&key["active_from"]),
-                time(&key[until]),
+                print::time(&key["active_from"]),
+                print::time(&key[until]),
                 text("kid"),
             ]
         })
@@ -84,7 +83,7 @@ fn show_new(output: Output, key: &Value) {
     if output.json {
         return print::json(key);
     }
-    let (name, from) = (name(key), time(&key["active_from"]));
+    let (name, from) = (name(key), print::time(&key["active_from"]));
     match key["kid"].as_str() {
         Some(kid) => print::line(format_args!(
             "{name} ({}, kid {kid}) is published now and signs from {from} on",
@@ -155,10 +154,4 @@ fn read_pem(path: &Path) -> Result<Secret, Failure> {
 
 fn name(key: &Value) -> String {
     format!("{}/{}", key["purpose"].as_str().unwrap_or_default(), key["version"])
-}
-
-/// Seconds since the epoch as people read them (RFC 3339).
-fn time(seconds: &Value) -> String {
-    let Some(seconds) = seconds.as_u64() else { return String::new() };
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
