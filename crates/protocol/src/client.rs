@@ -94,13 +94,23 @@ pub enum ActiveTokenPolicy {
     Multiple,
 }
 
-/// When a token is persisted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+/// When an access token is persisted. Only issuing one may ever be deferred; all else is committed before the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PersistenceMode {
     /// Committed in the store before the answer.
-    #[default]
     Sync,
+    /// In the journal of the node before the answer, in the store soon after.
+    Async,
+}
+
+impl PersistenceMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        }
+    }
 }
 
 /// Which logins share a slot.
@@ -138,7 +148,9 @@ pub struct ClientMetadata {
     pub scope: ScopeSet,
     pub token_endpoint_auth_method: AuthMethod,
     pub access_token_format: AccessTokenFormat,
-    pub persistence: PersistenceMode,
+    /// When its access tokens are persisted. Absent: what the server's `token_persistence` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<PersistenceMode>,
     /// Absent: the server's `tokens.active_token_policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_token_policy: Option<ActiveTokenPolicy>,
@@ -183,7 +195,7 @@ impl Default for ClientMetadata {
             scope: ScopeSet::default(),
             token_endpoint_auth_method: AuthMethod::default(),
             access_token_format: AccessTokenFormat::default(),
-            persistence: PersistenceMode::default(),
+            persistence: None,
             active_token_policy: None,
             slot_binding: SlotBinding::default(),
             refresh_token_rotation: RefreshTokenRotation::default(),
@@ -205,6 +217,8 @@ impl Default for ClientMetadata {
 #[derive(Debug, Clone, Copy)]
 pub struct MetadataRules {
     pub retention_time: Lifetime,
+    /// Whether the server has the queue that `async` needs.
+    pub has_queue: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -220,6 +234,7 @@ impl ClientMetadata {
         self.validate_grant_types()?;
         self.validate_scope()?;
         self.validate_lifetime(rules)?;
+        self.validate_persistence(rules)?;
         self.validate_keys()?;
         self.validate_authentication()?;
         self.validate_jwt_bearer()?;
@@ -348,6 +363,18 @@ impl ClientMetadata {
         Ok(())
     }
 
+    fn validate_persistence(&self, rules: &MetadataRules) -> Result<(), InvalidMetadata> {
+        if self.persistence == Some(PersistenceMode::Async) && !rules.has_queue {
+            return refuse(
+                "persistence",
+                "async needs the queue of the server, which token_persistence.pool_size = 0 turns off: set that to 1 \
+                 or more, or use sync"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     fn validate_lifetime(&self, rules: &MetadataRules) -> Result<(), InvalidMetadata> {
         match self.access_token_lifetime {
             Some(lifetime) if lifetime.as_duration() < Duration::from_secs(1) => {
@@ -431,11 +458,19 @@ impl Client {
 mod tests {
     use super::*;
 
-    const RULES: MetadataRules = MetadataRules { retention_time: Lifetime::from_secs(86_400) };
+    const RULES: MetadataRules =
+        MetadataRules { retention_time: Lifetime::from_secs(86_400), has_queue: false };
 
     fn refused_field(json: serde_json::Value) -> &'static str {
         let metadata: ClientMetadata = serde_json::from_value(json).unwrap();
         metadata.validate(&RULES).unwrap_err().field
+    }
+
+    #[test]
+    fn async_needs_a_queue() {
+        assert_eq!(refused_field(json!({ "persistence": "async" })), "persistence");
+        let metadata: ClientMetadata = serde_json::from_value(json!({ "persistence": "async" })).unwrap();
+        metadata.validate(&MetadataRules { has_queue: true, ..RULES }).unwrap();
     }
 
     #[test]

@@ -97,12 +97,13 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ActiveTokenPolicy, Lifetime};
+    use crate::{ActiveTokenPolicy, Lifetime, PersistenceMode};
 
     #[test]
     fn the_list_of_fields_is_that_of_the_type() {
         let full = ClientMetadata {
             client_name: Some("x".into()),
+            persistence: Some(PersistenceMode::Sync),
             active_token_policy: Some(ActiveTokenPolicy::Reuse),
             access_token_lifetime: Some(Lifetime::from_secs(60)),
             resources: vec!["x".into()],

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::num::NonZeroU8;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -159,6 +160,12 @@ impl TokenId {
         bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
         Self::from_bytes(bytes)
     }
+
+    /// When it was made: the first 48 bits (RFC 9562 §5.7).
+    pub fn made_at(&self) -> Timestamp {
+        let millis = self.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        Timestamp::from_millis(millis)
+    }
 }
 
 impl GrantId {
@@ -217,6 +224,31 @@ impl TimeOrderedIds {
         };
         random[..2].copy_from_slice(&tick.counter.to_be_bytes());
         Builder::from_unix_timestamp_millis(tick.millis, &random).into_uuid()
+    }
+}
+
+/// A node as tokens name it in one byte: which node answered them before their row was written. From 1 to 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeNumber(NonZeroU8);
+
+impl NodeNumber {
+    /// `None` for 0, which stands for no node.
+    pub const fn new(number: u8) -> Option<Self> {
+        match NonZeroU8::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for NodeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -288,6 +320,7 @@ mod tests {
         let made = ids.token(Timestamp::from_millis(5_000), &Fixed(0));
         let bound = TokenId::lower_bound(Timestamp::from_millis(5_000));
         assert!(older < bound && bound <= made);
+        assert_eq!(made.made_at(), Timestamp::from_millis(5_000));
     }
 
     #[test]

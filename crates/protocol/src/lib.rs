@@ -30,8 +30,8 @@ pub use client_keys::{AssertionIssuer, ClientKeySet, KeySource, MAX_CLIENT_KEYS}
 pub use error::{ErrorCode, OAuthError};
 pub use grant::{Grant, GrantState};
 pub use ids::{
-    ClientId, GrantId, InvalidId, InvalidUuid, RequestId, RequestIds, SessionId, Subject, SubjectKind,
-    TimeOrderedIds, TokenId,
+    ClientId, GrantId, InvalidId, InvalidUuid, NodeNumber, RequestId, RequestIds, SessionId, Subject,
+    SubjectKind, TimeOrderedIds, TokenId,
 };
 pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Rule, RuleKeys, Seen};
 pub use nearest::nearest;

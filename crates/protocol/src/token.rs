@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessTokenFormat, Audience, ClientId, GrantId, Lifetime, ScopeSet, Seen, SessionId, Slot, SlotKey,
-    Subject, SubjectKind, Timestamp, TokenId,
+    AccessTokenFormat, Audience, ClientId, GrantId, Lifetime, NodeNumber, ScopeSet, Seen, SessionId, Slot,
+    SlotKey, Subject, SubjectKind, Timestamp, TokenId,
 };
 
 /// Where a token's right to exist comes from. What is derived from a grant carries what the grant had seen when it was
@@ -38,6 +38,8 @@ pub struct AccessToken {
     /// In whole seconds; from this moment on the token is EXPIRED.
     pub expires_at: Timestamp,
     pub authority: Authority,
+    /// The node that answered with it before its row was written; absent where the row came first.
+    pub deferred_by: Option<NodeNumber>,
 }
 
 impl AccessToken {
@@ -61,6 +63,7 @@ impl AccessToken {
             issued_at,
             expires_at: issued_at + lifetime.as_duration(),
             authority: authority.into(),
+            deferred_by: None,
         }
     }
 

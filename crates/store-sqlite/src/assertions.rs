@@ -1,21 +1,15 @@
 use grantry_protocol::Timestamp;
-use grantry_store::{AssertionKey, WriteOutcome};
+use grantry_store::AssertionKey;
 use rusqlite::{Connection, params};
 
 use crate::columns::timestamp;
-use crate::writer::WriteTx;
-
-pub fn consume(tx: &WriteTx<'_>, key: AssertionKey, expires_at: Timestamp) -> rusqlite::Result<WriteOutcome> {
-    let is_first = assertion_upsert(tx, key, expires_at, tx.now)?;
-    Ok(if is_first { WriteOutcome::AssertionConsumed } else { WriteOutcome::AssertionReplayed })
-}
 
 /// Over a row only if that one has expired.
 const ASSERTION_UPSERT: &str = "
     INSERT INTO assertions (key, expires_at) VALUES (?1, ?2)
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at WHERE assertions.expires_at <= ?3";
 
-fn assertion_upsert(
+pub fn assertion_upsert(
     connection: &Connection,
     key: AssertionKey,
     expires_at: Timestamp,

@@ -34,6 +34,19 @@ impl Clients for SqliteStore {
         self.writer.run(move |tx| insert(tx, &client, &audit)).await
     }
 
+    async fn client_insert_first_administrator(
+        &self,
+        client: Client,
+        audit: AuditEntry,
+    ) -> Result<ClientOutcome> {
+        self.writer
+            .run(move |tx| match administrator_exists(tx)? {
+                true => Ok(ClientOutcome::AdministratorExists),
+                false => insert(tx, &client, &audit),
+            })
+            .await
+    }
+
     async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome> {
         self.writer.run(move |tx| update(tx, &change)).await
     }
@@ -127,6 +140,12 @@ fn client_insert(connection: &Connection, client: &Client) -> rusqlite::Result<b
     client_write(connection, CLIENT_INSERT, client)
 }
 
+const ADMINISTRATOR_EXISTS: &str = "SELECT 1 FROM clients WHERE is_administrator = 1 LIMIT 1";
+
+fn administrator_exists(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(ADMINISTRATOR_EXISTS)?.exists([])
+}
+
 /// Only over the version before, and never so that no administrator is left.
 const CLIENT_UPDATE: &str = "
     UPDATE clients SET metadata = ?2, secret_key_version = ?3, secret_hash = ?4, created_at = ?5, updated_at = ?6,
@@ -194,7 +213,8 @@ fn origin_insert(connection: &Connection, origin: &str, id: &ClientId) -> rusqli
 }
 
 #[cfg(test)]
-pub const HOT: [&str; 9] = [
+pub const HOT: [&str; 10] = [
+    ADMINISTRATOR_EXISTS,
     CLIENT_SELECT,
     CLIENTS_SELECT,
     CLIENT_INSERT,

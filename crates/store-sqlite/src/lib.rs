@@ -20,6 +20,7 @@ mod backup_error;
 mod clients;
 mod columns;
 mod copy;
+mod early_ends;
 mod errors;
 mod grants;
 mod keys;
@@ -34,6 +35,7 @@ mod readers;
 mod restore;
 mod retention;
 mod revocations;
+mod rows;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -44,6 +46,10 @@ mod tokens;
 mod turnstile;
 mod wal;
 mod writer;
+
+use std::sync::Arc;
+
+use grantry_protocol::Clock;
 
 pub use backup_error::BackupError;
 pub use copy::Progress;
@@ -56,4 +62,5 @@ pub struct SqliteStore {
     // In this order: the writer's connection is the last to close, and the last to close folds in the WAL.
     readers: readers::Readers,
     writer: writer::Writer,
+    clock: Arc<dyn Clock>,
 }

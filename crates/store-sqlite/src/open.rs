@@ -41,9 +41,9 @@ impl SqliteStore {
         let metrics = Metrics::new();
         let wal = WalBound::new(&connection, options.wal_pages, metrics.wal_pages.clone());
         let readers = Readers::start(reading, &options, &metrics).map_err(OpenError::Thread)?;
-        let connection = WriteConnection { connection, turnstile, clock, wal, metrics };
+        let connection = WriteConnection { connection, turnstile, clock: Arc::clone(&clock), wal, metrics };
         let writer = Writer::start(connection, &options).map_err(OpenError::Thread)?;
-        Ok(Self { readers, writer })
+        Ok(Self { readers, writer, clock })
     }
 
     /// Which schema the file has, and which one it would have once it is opened. Changes neither.

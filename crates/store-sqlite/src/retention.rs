@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use crate::SqliteStore;
 use crate::assertions::assertions_sweep;
 use crate::columns::{id_above, saturating};
+use crate::early_ends::early_ends_sweep;
 use crate::nodes::nodes_sweep;
 use crate::revocations::{Oldest, entries_sweep};
 use crate::tokens::slot_free;
@@ -47,6 +48,7 @@ fn sweep(tx: &WriteTx<'_>, retention: Duration, limit: i64) -> rusqlite::Result<
         log_entries: entries_sweep(tx, tx.now, &concerned, limit)? as u64,
         nodes: nodes_sweep(tx, oldest, limit)? as u64,
         assertions: assertions_sweep(tx, tx.now, limit)? as u64,
+        early_ends: early_ends_sweep(tx, tx.now, limit)? as u64,
     })
 }
 

@@ -7,8 +7,11 @@ use crate::errors::classify;
 use crate::open_error::OpenError;
 
 /// Each is applied once, in a transaction of its own; never changed after a release.
-const STEPS: &[M<'static>] =
-    &[M::up(include_str!("migrations/0001_initial.sql")), M::up(include_str!("migrations/0002_grants.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_initial.sql")),
+    M::up(include_str!("migrations/0002_grants.sql")),
+    M::up(include_str!("migrations/0003_deferred.sql")),
+];
 
 /// Set by the first migration.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"GrNt");

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use crate::scratch::Scratch;
 use crate::{
-    SqliteOptions, assertions, audit, clients, grants, nodes, retention, revocations, rules, tokens,
+    SqliteOptions, assertions, audit, clients, early_ends, grants, nodes, retention, revocations, rules,
+    tokens,
 };
 
 /// Indexes that a hot statement enters at one end and leaves after the first entry or two.
@@ -15,6 +16,7 @@ fn hot() -> impl Iterator<Item = &'static str> {
         &tokens::HOT[..],
         &grants::HOT,
         &assertions::HOT,
+        &early_ends::HOT,
         &clients::HOT,
         &revocations::HOT,
         &audit::HOT,

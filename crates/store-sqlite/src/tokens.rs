@@ -1,39 +1,50 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Authority, Ending, Epoch, GrantId, LogKind, Position, Seen, SessionId,
-    SlotKey, Subject, Timestamp, TokenId,
+    AccessToken, Authority, Ending, Epoch, GrantId, NodeNumber, Position, Seen, SessionId, SlotKey, Subject,
+    Timestamp, TokenId,
 };
 use grantry_store::{
-    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenPage,
-    TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
+    DeferredToken, Holder, Issue, ReadRows, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome,
+    apply, judge,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::audit::audit_insert;
+use crate::SqliteStore;
 use crate::columns::{
     Coded, checked, from_json, id_below, optional_timestamp, saturating, timestamp, to_json,
 };
-use crate::nodes::node_upsert;
-use crate::rules::{is_ended_by_rule, last_rule_select};
-use crate::writer::WriteTx;
-use crate::{SqliteStore, assertions, grants};
+use crate::nodes::node_of_number;
+use crate::readers::Snapshot;
+use crate::rows::{Rows, judge as judge_token};
 
 #[async_trait]
 impl Tokens for SqliteStore {
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
-        self.writer.run(move |tx| batch.into_iter().map(|write| apply(tx, write)).collect()).await
+        self.writer
+            .run(move |tx| {
+                let mut rows = Rows(tx);
+                batch.iter().map(|write| apply(&mut rows, write)).collect()
+            })
+            .await
+    }
+
+    async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken> {
+        let now = self.clock.now();
+        self.readers.run(move |snapshot| judge(&mut Rows(snapshot), &issue, now)).await
+    }
+
+    async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
+        self.readers.run(move |snapshot| find_deferred(&mut Rows(snapshot), id, by)).await
     }
 
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
-        self.readers
-            .run(move |snapshot| judged(snapshot, token_select(snapshot, id)?, snapshot.last_rule()?))
-            .await
+        self.readers.run(move |snapshot| judged(snapshot, token_select(snapshot, id)?)).await
     }
 
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
-        self.readers
-            .run(move |snapshot| judged(snapshot, holder_select(snapshot, slot)?, snapshot.last_rule()?))
-            .await
+        self.readers.run(move |snapshot| judged(snapshot, holder_select(snapshot, slot)?)).await
     }
 
     async fn token_list(
@@ -46,12 +57,11 @@ impl Tokens for SqliteStore {
         let subject = subject.clone();
         self.readers
             .run(move |snapshot| {
-                let last_rule = snapshot.last_rule()?;
-                let mut tokens =
-                    tokens_select(snapshot, &subject, before, saturating(limit), saturating(among))?;
-                for stored in &mut tokens {
-                    judge(snapshot, stored, last_rule)?;
-                }
+                let tokens = tokens_select(snapshot, &subject, before, saturating(limit), saturating(among))?;
+                let tokens: Vec<StoredToken> = tokens
+                    .into_iter()
+                    .map(|stored| judge_token(snapshot, stored))
+                    .collect::<rusqlite::Result<_>>()?;
                 let next = if tokens.len() == limit {
                     tokens.last().map(|stored| stored.token.id)
                 } else {
@@ -71,102 +81,25 @@ impl Tokens for SqliteStore {
     }
 }
 
-fn apply(tx: &mut WriteTx<'_>, write: TokenWrite) -> rusqlite::Result<WriteOutcome> {
-    match write {
-        TokenWrite::Issue(issue) => self::issue(tx, &issue),
-        TokenWrite::Open(opening) => grants::open(tx, &opening),
-        TokenWrite::Rotate(rotation) => grants::rotate(tx, &rotation).map(WriteOutcome::Rotated),
-        TokenWrite::Revoke { id, audit } => revoke(tx, id, audit.as_deref()).map(WriteOutcome::Revoked),
-        TokenWrite::RevokeGrant { id, keep_until, audit } => {
-            grants::revoke(tx, id, keep_until, audit.as_deref()).map(WriteOutcome::Revoked)
-        }
-        TokenWrite::ConsumeAssertion { key, expires_at } => assertions::consume(tx, key, expires_at),
-        TokenWrite::Heartbeat { node } => {
-            node_upsert(tx, node, tx.now)?;
-            Ok(WriteOutcome::HeartbeatRecorded)
-        }
+fn find_deferred(
+    rows: &mut Rows<&Snapshot<'_>>,
+    id: TokenId,
+    by: NodeNumber,
+) -> rusqlite::Result<DeferredToken> {
+    if let Some(stored) = rows.token(id)? {
+        return Ok(DeferredToken::Stored(Box::new(stored)));
     }
-}
-
-fn issue(tx: &mut WriteTx<'_>, issue: &Issue) -> rusqlite::Result<WriteOutcome> {
-    let already_written = token_exists(tx, issue.token.id)?;
-    let holder = slot_select(tx, issue.token.slot)?;
-    match decide_issue(issue, already_written, holder, tx.now) {
-        IssueDecision::AlreadyWritten => return Ok(WriteOutcome::Issued),
-        IssueDecision::YieldTo(id) => {
-            if let Some(holder) = token_find(tx, id)? {
-                return Ok(WriteOutcome::SlotHeld(Box::new(holder)));
-            }
-        }
-        IssueDecision::TakeSlotAndEnd(id) => {
-            if let Some(holder) = token_select(tx, id)? {
-                end(tx, &holder.token, Ending::Inactive)?;
-            }
-        }
-        IssueDecision::TakeSlot => {}
+    if rows.early_end_exists(id)? {
+        return Ok(DeferredToken::EndedEarly);
     }
-    insert(tx, &issue.token)?;
-    Ok(WriteOutcome::Issued)
+    Ok(match node_of_number(rows.0, by)? {
+        Some(node) if node.drained_below.is_none_or(|mark| mark <= id) => DeferredToken::Expected,
+        Some(_) | None => DeferredToken::Absent,
+    })
 }
 
-/// Gives the token its slot, whoever holds it.
-pub fn displace_and_insert(
-    tx: &mut WriteTx<'_>,
-    token: &AccessToken,
-    policy: ActiveTokenPolicy,
-) -> rusqlite::Result<()> {
-    if policy == ActiveTokenPolicy::Replace
-        && let Some(holder) = slot_select(tx, token.slot)?
-        && holder.expires_at > tx.now
-        && let Some(holder) = token_select(tx, holder.id)?
-    {
-        end(tx, &holder.token, Ending::Inactive)?;
-    }
-    insert(tx, token)
-}
-
-fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> rusqlite::Result<()> {
-    slot_upsert(tx, token)?;
-    token_insert(tx, token)
-}
-
-fn revoke(tx: &mut WriteTx<'_>, id: TokenId, audit: Option<&AuditEntry>) -> rusqlite::Result<RevokeOutcome> {
-    let stored = token_find(tx, id)?;
-    match (decide_revoke(stored.as_ref(), tx.now), stored) {
-        (RevokeDecision::End(ending), Some(stored)) => {
-            audit.map_or(Ok(()), |audit| audit_insert(tx, audit))?;
-            end(tx, &stored.token, ending).map(RevokeOutcome::Revoked)
-        }
-        (RevokeDecision::AlreadyOver, _) => Ok(RevokeOutcome::AlreadyOver),
-        (RevokeDecision::Unknown | RevokeDecision::End(_), _) => Ok(RevokeOutcome::Unknown),
-    }
-}
-
-fn end(tx: &mut WriteTx<'_>, token: &AccessToken, ending: Ending) -> rusqlite::Result<Position> {
-    token_end(tx, token.id, ending)?;
-    slot_free(tx, token.slot, token.id)?;
-    tx.announce(LogKind::Token, token.id.as_bytes(), token.expires_at)
-}
-
-pub fn token_find(tx: &WriteTx<'_>, id: TokenId) -> rusqlite::Result<Option<StoredToken>> {
-    judged(tx, token_select(tx, id)?, last_rule_select(tx)?)
-}
-
-fn judged(
-    connection: &Connection,
-    mut stored: Option<StoredToken>,
-    last_rule: Option<Seen>,
-) -> rusqlite::Result<Option<StoredToken>> {
-    if let Some(stored) = &mut stored {
-        judge(connection, stored, last_rule)?;
-    }
-    Ok(stored)
-}
-
-/// Adds what the rules say.
-fn judge(connection: &Connection, stored: &mut StoredToken, last_rule: Option<Seen>) -> rusqlite::Result<()> {
-    stored.ended_by_rule = is_ended_by_rule(connection, &(&stored.token).into(), last_rule)?;
-    Ok(())
+fn judged(snapshot: &Snapshot<'_>, stored: Option<StoredToken>) -> rusqlite::Result<Option<StoredToken>> {
+    stored.map(|stored| judge_token(snapshot, stored)).transpose()
 }
 
 macro_rules! select_stored {
@@ -174,7 +107,7 @@ macro_rules! select_stored {
         concat!(
             "SELECT t.id, t.slot, t.client_id, t.subject, t.subject_kind, t.scope, t.audience, t.format,
                     t.issued_at, t.expires_at, t.seen_epoch, t.seen_position, t.grant_id, t.session_id, t.ended,
-                    EXISTS (SELECT 1 FROM slots WHERE slot = t.slot AND holder = t.id)
+                    t.deferred_by, EXISTS (SELECT 1 FROM slots WHERE slot = t.slot AND holder = t.id)
              FROM tokens t ",
             $where
         )
@@ -183,7 +116,7 @@ macro_rules! select_stored {
 
 const TOKEN_SELECT: &str = select_stored!("WHERE t.id = ?1");
 
-fn token_select(connection: &Connection, id: TokenId) -> rusqlite::Result<Option<StoredToken>> {
+pub fn token_select(connection: &Connection, id: TokenId) -> rusqlite::Result<Option<StoredToken>> {
     connection.prepare_cached(TOKEN_SELECT)?.query_row([id.as_bytes()], stored_token).optional()
 }
 
@@ -242,9 +175,10 @@ fn stored_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
             grant: row.get::<_, Option<_>>(12)?.map(GrantId::from_bytes),
             session: row.get::<_, Option<_>>(13)?.map(SessionId::from_bytes),
         },
+        deferred_by: row.get::<_, Option<u8>>(15)?.and_then(NodeNumber::new),
     };
     let ended = row.get::<_, Option<i64>>(14)?.map(|_| Ending::of_column(row, 14)).transpose()?;
-    Ok(StoredToken { token, ended, holds_slot: row.get(15)?, ended_by_rule: false })
+    Ok(StoredToken { token, ended, holds_slot: row.get(16)?, ended_by_rule: false })
 }
 
 const TOKEN_EXISTS: &str = "SELECT 1 FROM tokens WHERE id = ?1";
@@ -255,10 +189,14 @@ pub fn token_exists(connection: &Connection, id: TokenId) -> rusqlite::Result<bo
 
 const TOKEN_INSERT: &str = "
     INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format,
-                        issued_at, expires_at, seen_epoch, seen_position, grant_id, session_id)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                        issued_at, expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by, ended)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
-fn token_insert(connection: &Connection, token: &AccessToken) -> rusqlite::Result<()> {
+pub fn token_insert(
+    connection: &Connection,
+    token: &AccessToken,
+    ended: Option<Ending>,
+) -> rusqlite::Result<()> {
     connection.prepare_cached(TOKEN_INSERT)?.execute(params![
         token.id.as_bytes(),
         token.slot.as_bytes(),
@@ -274,13 +212,15 @@ fn token_insert(connection: &Connection, token: &AccessToken) -> rusqlite::Resul
         token.authority.seen.position.0,
         token.authority.grant.as_ref().map(GrantId::as_bytes),
         token.authority.session.as_ref().map(SessionId::as_bytes),
+        token.deferred_by.map(NodeNumber::get),
+        ended.map(Ending::code),
     ])?;
     Ok(())
 }
 
 const TOKEN_END: &str = "UPDATE tokens SET ended = ?2 WHERE id = ?1";
 
-fn token_end(connection: &Connection, id: TokenId, ending: Ending) -> rusqlite::Result<()> {
+pub fn token_end(connection: &Connection, id: TokenId, ending: Ending) -> rusqlite::Result<()> {
     connection.prepare_cached(TOKEN_END)?.execute(params![id.as_bytes(), ending.code()])?;
     Ok(())
 }
@@ -297,24 +237,35 @@ fn last_expiry_select(connection: &Connection) -> rusqlite::Result<Option<Timest
     connection.prepare_cached(LAST_EXPIRY_SELECT)?.query_row([], |row| optional_timestamp(row, 0))
 }
 
-const SLOT_SELECT: &str = "SELECT holder, expires_at FROM slots WHERE slot = ?1";
+const SLOT_SELECT: &str = "SELECT holder, expires_at, displaced FROM slots WHERE slot = ?1";
 
 /// Read under the write lock, so that nobody moves the slot before the transaction does.
-fn slot_select(connection: &Connection, slot: SlotKey) -> rusqlite::Result<Option<Holder>> {
-    let holder =
-        |row: &Row<'_>| Ok(Holder { id: TokenId::from_bytes(row.get(0)?), expires_at: timestamp(row, 1)? });
+pub fn slot_select(connection: &Connection, slot: SlotKey) -> rusqlite::Result<Option<Holder>> {
+    let holder = |row: &Row<'_>| {
+        Ok(Holder {
+            id: TokenId::from_bytes(row.get(0)?),
+            expires_at: timestamp(row, 1)?,
+            displaced: row.get::<_, Option<_>>(2)?.map(TokenId::from_bytes),
+        })
+    };
     connection.prepare_cached(SLOT_SELECT)?.query_row([slot.as_bytes()], holder).optional()
 }
 
 const SLOT_UPSERT: &str = "
-    INSERT INTO slots (slot, holder, expires_at) VALUES (?1, ?2, ?3)
-    ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at";
+    INSERT INTO slots (slot, holder, expires_at, displaced) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (slot) DO UPDATE SET
+        holder = excluded.holder, expires_at = excluded.expires_at, displaced = excluded.displaced";
 
-fn slot_upsert(connection: &Connection, token: &AccessToken) -> rusqlite::Result<()> {
+pub fn slot_upsert(
+    connection: &Connection,
+    token: &AccessToken,
+    displaced: Option<TokenId>,
+) -> rusqlite::Result<()> {
     connection.prepare_cached(SLOT_UPSERT)?.execute(params![
         token.slot.as_bytes(),
         token.id.as_bytes(),
-        token.expires_at.as_millis()
+        token.expires_at.as_millis(),
+        displaced.as_ref().map(TokenId::as_bytes),
     ])?;
     Ok(())
 }

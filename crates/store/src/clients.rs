@@ -37,6 +37,8 @@ pub enum ClientOutcome {
     VersionConflict,
     /// Nobody could reach the admin API afterwards. Nothing was written.
     LastAdministrator,
+    /// Insert of a first administrator: there is one. Nothing was written.
+    AdministratorExists,
 }
 
 #[async_trait]
@@ -50,6 +52,13 @@ pub trait Clients: Send + Sync {
     async fn client_origin_exists(&self, origin: &str) -> Result<bool>;
 
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome>;
+
+    /// The same, only while no client is an administrator: of nodes that start at once on an empty store one gets its own.
+    async fn client_insert_first_administrator(
+        &self,
+        client: Client,
+        audit: AuditEntry,
+    ) -> Result<ClientOutcome>;
 
     async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome>;
 

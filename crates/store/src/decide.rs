@@ -2,13 +2,15 @@
 
 use grantry_protocol::{ActiveTokenPolicy, Ending, IllegalTransition, Timestamp, TokenId, TokenState};
 
-use crate::{Issue, Opening, Rotation, StoredGrant, StoredToken};
+use crate::{Issue, Opening, Rotation, StoredGrant, StoredToken, Unwritten};
 
 /// What a slot's row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
     pub id: TokenId,
     pub expires_at: Timestamp,
+    /// The holder before it, if that was known when this one was made and found not good enough.
+    pub displaced: Option<TokenId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +46,90 @@ pub fn decide_issue(
     }
 }
 
+/// What is known when a token that was answered before it was written gets its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settling {
+    pub already_written: bool,
+    /// It was revoked before it had a row.
+    pub ended_early: bool,
+    pub ended_by_rule: bool,
+    /// The token that the slot names.
+    pub holder: Option<StoredToken>,
+    /// The holder was made by somebody who knew this token.
+    pub displaced_by_holder: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleDecision {
+    /// The token is there already: an earlier attempt was committed, or the journal is replayed.
+    AlreadyWritten,
+    /// It has expired; write nothing.
+    Skip,
+    /// Insert it and make it the holder; the previous one, if any, is over or becomes RETIRED.
+    TakeSlot,
+    /// The same, and this earlier holder ends as INACTIVE and is announced in the log.
+    TakeSlotAndEnd(TokenId),
+    /// Insert it without its slot: RETIRED, or ended by a rule.
+    Insert,
+    /// Insert it as ended; INACTIVE is announced in the log, REVOKED has been.
+    InsertEnded(Ending),
+}
+
+/// Who gets the slot when both tokens are with clients already: the later one by id, whichever comes first, so that
+/// the same tokens end the same in any order. The earlier one becomes INACTIVE, unless whoever made the later one
+/// meant to leave it valid: it knew the earlier one, or would have found it too short of life, or both are of one grant.
+pub fn decide_settle(issue: &Issue, settling: &Settling, now: Timestamp) -> SettleDecision {
+    let token = &issue.token;
+    let holder = match &settling.holder {
+        _ if settling.already_written => return SettleDecision::AlreadyWritten,
+        _ if token.expires_at <= now => return SettleDecision::Skip,
+        _ if settling.ended_early => return SettleDecision::InsertEnded(Ending::Revoked),
+        _ if settling.ended_by_rule => return SettleDecision::Insert,
+        Some(holder) if holder.state(now).is_honoured() => holder,
+        Some(_) | None => return SettleDecision::TakeSlot,
+    };
+    let is_later = holder.token.id < token.id;
+    let (earlier, later) = if is_later { (&holder.token, token) } else { (token, &holder.token) };
+    let knew = if is_later { issue.observed == Some(earlier.id) } else { settling.displaced_by_holder };
+    let retires = match issue.policy {
+        ActiveTokenPolicy::Multiple => true,
+        ActiveTokenPolicy::Replace => false,
+        ActiveTokenPolicy::Reuse => {
+            knew || earlier.expires_at <= later.issued_at + issue.min_life
+                || (earlier.authority.grant.is_some() && earlier.authority.grant == later.authority.grant)
+        }
+    };
+    match (is_later, retires) {
+        (true, true) => SettleDecision::TakeSlot,
+        (true, false) => SettleDecision::TakeSlotAndEnd(earlier.id),
+        (false, true) => SettleDecision::Insert,
+        (false, false) => SettleDecision::InsertEnded(Ending::Inactive),
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeDecision {
     /// Record this ending, free the slot if the token holds it, append to the log.
     End(Ending),
+    /// Remember the end for the row that may still come, append to the log.
+    EndEarly(Unwritten),
     AlreadyOver,
     Unknown,
 }
 
-pub fn decide_revoke(token: Option<&StoredToken>, now: Timestamp) -> RevokeDecision {
-    let Some(token) = token else { return RevokeDecision::Unknown };
+pub fn decide_revoke(
+    token: Option<&StoredToken>,
+    unwritten: Option<Unwritten>,
+    ended_early: bool,
+    now: Timestamp,
+) -> RevokeDecision {
+    let Some(token) = token else {
+        return match unwritten {
+            Some(_) if ended_early => RevokeDecision::AlreadyOver,
+            Some(unwritten) if unwritten.expires_by > now => RevokeDecision::EndEarly(unwritten),
+            Some(_) | None => RevokeDecision::Unknown,
+        };
+    };
     match token.state(now).end(Ending::Revoked) {
         Ok(TokenState::Revoked) => RevokeDecision::End(Ending::Revoked),
         Ok(_) | Err(IllegalTransition { .. }) => RevokeDecision::AlreadyOver,
@@ -125,7 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use grantry_protocol::{
-        AccessToken, AccessTokenFormat, Audience, Grant, GrantId, Lifetime, ScopeSet, Seen, Slot,
+        AccessToken, AccessTokenFormat, Audience, Grant, GrantId, Lifetime, NodeNumber, ScopeSet, Seen, Slot,
     };
 
     use super::IssueDecision::{AlreadyWritten, TakeSlot, TakeSlotAndEnd, YieldTo};
@@ -149,12 +225,16 @@ mod tests {
         Issue { token, policy, observed, min_life: Duration::from_secs(10) }
     }
 
+    fn holder(expires_at: i64) -> Holder {
+        Holder { id: id(1), expires_at: Timestamp::from_secs(expires_at), displaced: None }
+    }
+
     #[test]
     fn who_gets_the_slot() {
         use ActiveTokenPolicy::{Multiple, Replace, Reuse};
-        let live = Some(Holder { id: id(1), expires_at: Timestamp::from_secs(1_011) });
-        let short = Some(Holder { id: id(1), expires_at: Timestamp::from_secs(1_010) });
-        let expired = Some(Holder { id: id(1), expires_at: NOW });
+        let live = Some(holder(1_011));
+        let short = Some(holder(1_010));
+        let expired = Some(holder(1_000));
         // policy, observed, already written, holder => decision
         let table = [
             (Reuse, None, true, live, AlreadyWritten),
@@ -302,14 +382,95 @@ mod tests {
         let with = |change: fn(&mut StoredToken)| {
             let mut changed = stored.clone();
             change(&mut changed);
-            decide_revoke(Some(&changed), NOW)
+            decide_revoke(Some(&changed), None, false, NOW)
         };
-        assert_eq!(decide_revoke(None, NOW), RevokeDecision::Unknown);
+        assert_eq!(decide_revoke(None, None, false, NOW), RevokeDecision::Unknown);
         assert_eq!(with(|_| ()), RevokeDecision::End(Ending::Revoked));
         assert_eq!(with(|t| t.holds_slot = false), RevokeDecision::End(Ending::Revoked));
         assert_eq!(with(|t| t.ended = Some(Ending::Inactive)), RevokeDecision::End(Ending::Revoked));
         assert_eq!(with(|t| t.ended = Some(Ending::Revoked)), RevokeDecision::AlreadyOver);
         assert_eq!(with(|t| t.ended_by_rule = true), RevokeDecision::AlreadyOver);
         assert_eq!(with(|t| t.token.expires_at = NOW), RevokeDecision::AlreadyOver);
+    }
+
+    #[test]
+    fn what_the_revocation_of_an_unwritten_token_does() {
+        let by = NodeNumber::new(1).unwrap();
+        let until = |secs| Unwritten { by, expires_by: Timestamp::from_secs(secs) };
+        let revoke = |unwritten, ended_early| decide_revoke(None, Some(unwritten), ended_early, NOW);
+        assert_eq!(revoke(until(1_001), false), RevokeDecision::EndEarly(until(1_001)));
+        assert_eq!(revoke(until(1_001), true), RevokeDecision::AlreadyOver);
+        assert_eq!(revoke(until(1_000), false), RevokeDecision::Unknown, "it has expired");
+    }
+
+    /// The token that is settled has id 9, was issued at 1,000 s and lives for 60 s; `min_life` is 10 s.
+    #[test]
+    fn who_gets_the_slot_when_both_tokens_are_with_clients() {
+        use ActiveTokenPolicy::{Multiple, Replace, Reuse};
+        use SettleDecision::{Insert, InsertEnded, Skip, TakeSlot, TakeSlotAndEnd};
+        const AFTER: Timestamp = Timestamp::from_secs(1_060);
+        let grant_of = |n| Some(GrantId::from_bytes([n; 16]));
+        let stored = |n: u8, change: fn(&mut StoredToken)| {
+            let mut token = issue(Reuse, None).token;
+            token.id = id(n);
+            let mut stored = StoredToken { token, ended: None, ended_by_rule: false, holds_slot: true };
+            change(&mut stored);
+            Some(stored)
+        };
+        let live = |n| stored(n, |_| ());
+        let short = |n| stored(n, |s| s.token.expires_at = Timestamp::from_secs(1_010));
+        let over = |n| stored(n, |s| s.token.expires_at = NOW);
+        let by_rule = |n| stored(n, |s| s.ended_by_rule = true);
+        let of_grant = |n| stored(n, |s| s.token.authority.grant = Some(GrantId::from_bytes([7; 16])));
+        let late = |n| stored(n, |s| s.token.issued_at = Timestamp::from_secs(1_050));
+        let ended = InsertEnded(Ending::Inactive);
+        // policy, observed, grant, holder, displaced by the holder => decision
+        let table = [
+            (Reuse, None, None, None, false, TakeSlot),
+            (Reuse, None, None, live(1), false, TakeSlotAndEnd(id(1))),
+            (Reuse, Some(id(1)), None, live(1), false, TakeSlot),
+            (Reuse, Some(id(2)), None, live(1), false, TakeSlotAndEnd(id(1))),
+            (Reuse, None, None, short(1), false, TakeSlot),
+            (Reuse, None, None, over(1), false, TakeSlot),
+            (Reuse, None, None, by_rule(1), false, TakeSlot),
+            (Reuse, None, grant_of(7), of_grant(1), false, TakeSlot),
+            (Reuse, None, grant_of(8), of_grant(1), false, TakeSlotAndEnd(id(1))),
+            (Reuse, None, None, live(10), false, ended),
+            (Reuse, None, None, live(10), true, Insert),
+            (Reuse, None, None, late(10), false, Insert),
+            (Reuse, None, None, over(10), false, TakeSlot),
+            (Reuse, None, None, by_rule(10), false, TakeSlot),
+            (Reuse, None, grant_of(7), of_grant(10), false, Insert),
+            (Reuse, None, grant_of(8), of_grant(10), false, ended),
+            (Replace, None, None, None, false, TakeSlot),
+            (Replace, None, None, live(1), false, TakeSlotAndEnd(id(1))),
+            (Replace, None, None, short(1), false, TakeSlotAndEnd(id(1))),
+            (Replace, None, None, over(1), false, TakeSlot),
+            (Replace, None, None, live(10), true, ended),
+            (Multiple, None, None, live(1), false, TakeSlot),
+            (Multiple, None, None, live(10), false, Insert),
+        ];
+        for (policy, observed, grant, holder, displaced_by_holder, expected) in table {
+            let mut issue = issue(policy, observed);
+            issue.token.authority.grant = grant;
+            let settling = Settling {
+                already_written: false,
+                ended_early: false,
+                ended_by_rule: false,
+                holder,
+                displaced_by_holder,
+            };
+            let decide = |change: fn(&mut Settling), now| {
+                let mut settling = settling.clone();
+                change(&mut settling);
+                decide_settle(&issue, &settling, now)
+            };
+            let row = format!("{policy:?} observed {observed:?} {settling:?}");
+            assert_eq!(decide(|_| (), NOW), expected, "{row}");
+            assert_eq!(decide(|s| s.already_written = true, NOW), SettleDecision::AlreadyWritten, "{row}");
+            assert_eq!(decide(|_| (), AFTER), Skip, "{row}");
+            assert_eq!(decide(|s| s.ended_early = true, NOW), InsertEnded(Ending::Revoked), "{row}");
+            assert_eq!(decide(|s| s.ended_by_rule = true, NOW), Insert, "{row}");
+        }
     }
 }

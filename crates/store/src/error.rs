@@ -24,6 +24,8 @@ pub enum Outage {
     Io,
     /// The queue in front of the store is full.
     Overloaded,
+    /// What was asked for was answered by a node that has not written it yet.
+    Unwritten,
     /// The store was closed, or the thread that worked for it is gone.
     Closed,
 }
@@ -36,6 +38,7 @@ impl Outage {
             Self::ReadOnly => "read_only",
             Self::Io => "io",
             Self::Overloaded => "overloaded",
+            Self::Unwritten => "unwritten",
             Self::Closed => "closed",
         }
     }

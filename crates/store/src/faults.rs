@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    Client, ClientId, GrantId, LogEntry, LogHead, Position, Seen, SlotKey, Subject, Timestamp, TokenId,
+    Client, ClientId, GrantId, LogEntry, LogHead, NodeNumber, Position, Seen, SlotKey, Subject, Timestamp,
+    TokenId,
 };
 
 use crate::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, Grants,
-    GrantsSwept, KeyChange, KeyRecord, Keys, Node, Nodes, Observed, Result, Retention, Revocations,
-    RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenPage, TokenWrite, Tokens,
-    WriteOutcome,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, DeferredToken,
+    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Node, NodeId, Nodes, Observed, Result, Retention,
+    Revocations, RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenPage, TokenWrite,
+    TokenWriters, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -89,8 +90,10 @@ impl Tokens for FaultyStore {
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
         self.count();
         let poison = *lock(&self.poison);
-        let is_poison =
-            |write: &TokenWrite| matches!(write, TokenWrite::Issue(issue) if Some(issue.token.id) == poison);
+        let is_poison = |write: &TokenWrite| match write {
+            TokenWrite::Issue(issue) | TokenWrite::Settle(issue) => Some(issue.token.id) == poison,
+            _ => false,
+        };
         if batch.iter().any(is_poison) {
             return Err(StoreError::Rejected("injected poison".into()));
         }
@@ -104,6 +107,18 @@ impl Tokens for FaultyStore {
 
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
         self.read(self.inner.token_find(id)).await
+    }
+
+    async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
+        self.read(self.inner.token_find_deferred(id, by)).await
+    }
+
+    async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken> {
+        self.read(self.inner.token_judge(issue)).await
+    }
+
+    fn token_writers(&self) -> TokenWriters {
+        self.inner.token_writers()
     }
 
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
@@ -176,6 +191,15 @@ impl Clients for FaultyStore {
         self.inner.client_insert(client, audit).await
     }
 
+    async fn client_insert_first_administrator(
+        &self,
+        client: Client,
+        audit: AuditEntry,
+    ) -> Result<ClientOutcome> {
+        self.count();
+        self.inner.client_insert_first_administrator(client, audit).await
+    }
+
     async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome> {
         self.count();
         self.inner.client_update(change).await
@@ -229,6 +253,11 @@ impl AuditTrail for FaultyStore {
 
 #[async_trait]
 impl Nodes for FaultyStore {
+    async fn node_register(&self, id: NodeId) -> Result<Node> {
+        self.count();
+        self.inner.node_register(id).await
+    }
+
     async fn node_list(&self) -> Result<Vec<Node>> {
         self.read(self.inner.node_list()).await
     }

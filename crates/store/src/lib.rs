@@ -1,9 +1,11 @@
 //! The boundary between Grantry and whatever keeps its tokens.
 //!
-//! One trait per noun, together [`Store`]. What changes is handed in as data ([`TokenWrite`]) and decided by pure
-//! functions ([`decide_issue`], [`decide_rotation`]) that every implementation calls inside its own transaction.
+//! One trait per noun, together [`Store`]. What changes is handed in as data ([`TokenWrite`]), decided by pure
+//! functions ([`decide_issue`], [`decide_rotation`]) and carried out by [`apply`], the same for every implementation,
+//! on the rows that the implementation's own transaction brings ([`WriteRows`]).
 //! A store has its own clock: what is compared with "now" in a guard is compared with the store's.
 
+mod apply;
 mod audit;
 mod clients;
 #[cfg(feature = "testing")]
@@ -21,11 +23,12 @@ mod revocations;
 mod tokens;
 mod writes;
 
+pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge};
 pub use audit::{AuditEntry, AuditRecord, AuditTrail};
 pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
 pub use decide::{
-    Holder, IssueDecision, OpenDecision, RevokeDecision, RotationDecision, decide_issue, decide_open,
-    decide_revoke, decide_rotation,
+    Holder, IssueDecision, OpenDecision, RevokeDecision, RotationDecision, SettleDecision, Settling,
+    decide_issue, decide_open, decide_revoke, decide_rotation, decide_settle,
 };
 pub use error::{Outage, StoreError};
 #[cfg(feature = "testing")]
@@ -36,9 +39,10 @@ pub use memory::MemoryStore;
 pub use nodes::{Node, NodeId, Nodes};
 pub use retention::{GrantsSwept, Retention, Swept};
 pub use revocations::{Revocations, RuleAppend};
-pub use tokens::{StoredToken, TokenPage, Tokens};
+pub use tokens::{DeferredToken, StoredToken, TokenPage, TokenWriters, Tokens};
 pub use writes::{
-    AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, TokenWrite, WriteOutcome,
+    AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, TokenWrite,
+    Unwritten, WriteOutcome,
 };
 
 use grantry_protocol::Seen;

@@ -8,14 +8,18 @@ use grantry_protocol::{
 };
 
 use crate::{
-    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Holder, KeyChange, KeyRecord, Keys, Node, NodeId,
-    Nodes, Result, Revocations, RuleAppend, StoredGrant,
+    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Holder, KeyChange, KeyRecord, Keys, NodeId, Result,
+    Revocations, RuleAppend, StoredGrant,
 };
 
 mod clients;
 mod grants;
+mod nodes;
 mod retention;
+mod rows;
 mod tokens;
+
+use self::nodes::NodeRow;
 
 /// Everything in this process, gone with it. One lock stands for the transaction.
 pub struct MemoryStore {
@@ -39,7 +43,9 @@ struct State {
     /// The last position of each rule, by what it names.
     rules: HashMap<(LogKind, Vec<u8>), Seen>,
     audit: Vec<AuditRecord>,
-    nodes: HashMap<NodeId, Timestamp>,
+    nodes: BTreeMap<NodeId, NodeRow>,
+    /// Tokens that were revoked before they had a row, and when those have expired.
+    early_ends: BTreeMap<TokenId, Timestamp>,
 }
 
 struct TokenRow {
@@ -71,7 +77,7 @@ impl MemoryStore {
 }
 
 impl State {
-    fn is_ended_by_rule(&self, keys: RuleKeys<'_>) -> bool {
+    fn is_ended_by_rule(&self, keys: &RuleKeys<'_>) -> bool {
         keys.iter().any(|(kind, key)| self.rules.get(&(kind, key.to_vec())).is_some_and(|at| *at > keys.seen))
     }
 
@@ -147,12 +153,5 @@ impl AuditTrail for MemoryStore {
     async fn audit_list(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>> {
         let skipped = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(self.state().audit.iter().skip(skipped).take(limit).cloned().collect())
-    }
-}
-
-#[async_trait]
-impl Nodes for MemoryStore {
-    async fn node_list(&self) -> Result<Vec<Node>> {
-        Ok(self.state().nodes.iter().map(|(id, at)| Node { id: *id, last_heartbeat: *at }).collect())
     }
 }

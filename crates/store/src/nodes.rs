@@ -1,9 +1,9 @@
 use async_trait::async_trait;
-use grantry_protocol::{Rng, Timestamp};
+use grantry_protocol::{NodeNumber, Rng, Timestamp, TokenId};
 
 use crate::Result;
 
-/// Names one run of one server process.
+/// Names a server process; one that has a journal keeps the name across restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub [u8; 16]);
 
@@ -19,11 +19,24 @@ impl NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
     pub id: NodeId,
+    /// Given to nodes that defer writes, so that their tokens can name them.
+    pub number: Option<NodeNumber>,
     /// On the store's clock.
     pub last_heartbeat: Timestamp,
+    /// The drain mark: every token that the node deferred with an id below has its row by now, or will never get one.
+    /// It only ever rises.
+    pub drained_below: Option<TokenId>,
 }
 
 #[async_trait]
 pub trait Nodes: Send + Sync {
+    /// Gives the node a number that no other node has, or the one that it was given before. A number is free again when
+    /// the clean-up has removed its node, and by then every token that names it has expired.
+    ///
+    /// # Errors
+    /// `Rejected` if all 255 numbers are taken.
+    async fn node_register(&self, id: NodeId) -> Result<Node>;
+
+    /// By id.
     async fn node_list(&self) -> Result<Vec<Node>>;
 }

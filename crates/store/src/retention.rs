@@ -13,6 +13,8 @@ pub struct Swept {
     pub log_entries: u64,
     pub nodes: u64,
     pub assertions: u64,
+    /// Ends of tokens that never got a row.
+    pub early_ends: u64,
 }
 
 /// What one step of the walk over the grants did.
@@ -34,7 +36,8 @@ pub trait Retention: Send + Sync {
     /// Removes, of each noun, at most `limit` rows that nobody can need any more: tokens that were issued longer than
     /// `retention` ago *and* have expired, with them the slots that they still hold, log entries past their
     /// `keep_until` that no stored token is older than (nor, for rules about clients, subjects, sessions, slots and
-    /// all, any stored grant), nodes without a heartbeat for as long as `retention`, and assertions that have expired. A
+    /// all, any stored grant), nodes without a heartbeat for as long as `retention`, assertions that have expired, and early ends of tokens that
+    /// have. A
     /// shorter setting never removes a live token. A slot whose holder has merely expired stays until the holder's row
     /// leaves: the next issue takes it over, so that nothing has to find expired slots.
     async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept>;

@@ -1,9 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{AccessToken, Ending, GrantId, SlotKey, Subject, Timestamp, TokenId, TokenState};
+use grantry_protocol::{
+    AccessToken, Ending, GrantId, NodeNumber, SlotKey, Subject, Timestamp, TokenId, TokenState,
+};
 
-use crate::{Result, TokenWrite, WriteOutcome};
+use crate::{Issue, Result, TokenWrite, WriteOutcome};
 
 /// A token together with all that decides its state, read in one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,19 @@ impl StoredToken {
     }
 }
 
+/// What the store knows of a token that was answered before it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeferredToken {
+    Stored(Box<StoredToken>),
+    /// There is no row yet, and if one comes, it is a revoked token's.
+    EndedEarly,
+    /// There is no row, but its node may still have it.
+    Expected,
+    /// There is no row and none will come: its node has written everything up to it, or has been gone for so long that
+    /// the token has expired.
+    Absent,
+}
+
 /// Some of a subject's tokens, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenPage {
@@ -45,13 +61,33 @@ pub struct TokenPage {
     pub next: Option<TokenId>,
 }
 
+/// How a store wants to be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenWriters {
+    /// One batch after the other.
+    One,
+    /// Several batches at once, at most so many; how many are best depends on how long a flush takes.
+    UpTo(usize),
+}
+
 #[async_trait]
 pub trait Tokens: Send + Sync {
     /// Applies a batch in one transaction, in order, and answers each write in the same order. An error means that
     /// none of it was applied, or, for an outage, that nobody knows.
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>>;
 
+    /// How many batches may be under way at once. More than one is good only where they overlap.
+    fn token_writers(&self) -> TokenWriters {
+        TokenWriters::One
+    }
+
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>>;
+
+    /// The token, or, where it has no row, whether one may come, all in one snapshot.
+    async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken>;
+
+    /// The token's row; where there is none yet, what [`TokenWrite::Settle`] would make of it now, without doing it.
+    async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken>;
 
     /// The token that the slot names as its holder, whatever its state.
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>>;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_protocol::{AccessToken, ActiveTokenPolicy, Grant, GrantId, Position, Timestamp, TokenId};
+use grantry_protocol::{
+    AccessToken, ActiveTokenPolicy, Grant, GrantId, NodeNumber, Position, Timestamp, TokenId,
+};
 
 use crate::{AuditEntry, NodeId, StoredGrant, StoredToken};
 
@@ -10,6 +12,9 @@ use crate::{AuditEntry, NodeId, StoredGrant, StoredToken};
 #[derive(Debug, Clone)]
 pub enum TokenWrite {
     Issue(Arc<Issue>),
+    /// Writes a token that its caller has been given already. It gets its row whoever holds the slot; what gives way
+    /// is decided by the order of the ids, so that any order of writing ends the same.
+    Settle(Arc<Issue>),
     /// Opens a grant with its first access token.
     Open(Arc<Opening>),
     Rotate(Arc<Rotation>),
@@ -17,6 +22,8 @@ pub enum TokenWrite {
     /// if the token was ended by it.
     Revoke {
         id: TokenId,
+        /// Set where the token says that its row may still be on its way.
+        unwritten: Option<Unwritten>,
         audit: Option<Arc<AuditEntry>>,
     },
     /// Ends a grant and, by a rule in the log, every token of it.
@@ -32,10 +39,27 @@ pub enum TokenWrite {
         /// When the assertion has expired for every clock that may still take it.
         expires_at: Timestamp,
     },
-    /// Renews the node's own row.
+    /// Renews the node's own row, and moves its drain mark up.
     Heartbeat {
         node: NodeId,
+        drained_below: Option<TokenId>,
     },
+}
+
+impl TokenWrite {
+    /// Whether the caller may be answered before it is committed. Issuing an access token alone: what consumes, rotates
+    /// or revokes never is.
+    pub const fn may_be_deferred(&self) -> bool {
+        matches!(self, Self::Issue(_))
+    }
+}
+
+/// A token whose row is not there, but may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unwritten {
+    pub by: NodeNumber,
+    /// When it has expired at the latest, and nobody can ask for it any more.
+    pub expires_by: Timestamp,
 }
 
 /// A token that asks for its slot.
@@ -90,6 +114,7 @@ pub enum WriteOutcome {
     Issued,
     /// Nothing was written: this token holds the slot.
     SlotHeld(Box<StoredToken>),
+    Settled(Settlement),
     /// Grant and token are committed.
     Opened,
     /// Nothing was written: this live grant holds the slot.
@@ -100,6 +125,25 @@ pub enum WriteOutcome {
     /// It was used before. Nothing was written.
     AssertionReplayed,
     HeartbeatRecorded,
+}
+
+/// What became of a token that was answered before it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It has its row and its slot.
+    Active,
+    /// The same, and this earlier token, which held the slot, was ended as INACTIVE and announced.
+    ActiveAfter(TokenId),
+    /// It has its row, and the slot has moved on: it is honoured until it expires.
+    Retired,
+    /// It has its row, but a later token held the slot: it was ended as INACTIVE and announced.
+    Inactive,
+    /// It has its row, and had been ended before that.
+    Revoked,
+    /// It was written before; nothing was changed.
+    AlreadyWritten,
+    /// It expired before it was written, and nobody can need its row.
+    Expired,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +167,7 @@ pub enum RotationOutcome {
 /// What became of the end of a token or of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeOutcome {
-    /// Ended by this write, and announced at this position.
+    /// Ended by this write, and announced at this position. A token without a row, too, if it may still come.
     Revoked(Position),
     /// It had ended before, or is a token that has expired; nothing was written.
     AlreadyOver,

@@ -42,7 +42,7 @@ async fn reads_that_arrive_while_the_thread_is_busy_share_one_snapshot() {
     let elsewhere = Connection::open(&scratch.path).unwrap();
     let write_between = move |snapshot: &Snapshot<'_>| {
         let before = count_nodes(snapshot)?;
-        node_upsert(&elsewhere, NodeId([1; 16]), grantry_protocol::Timestamp::from_secs(1))?;
+        node_upsert(&elsewhere, NodeId([1; 16]), None, grantry_protocol::Timestamp::from_secs(1))?;
         Ok(before)
     };
     let readers = &scratch.store.readers;

@@ -7,7 +7,7 @@ use crate::nodes::node_upsert;
 use crate::scratch::Scratch;
 
 fn write_node(tx: &WriteTx<'_>) -> rusqlite::Result<()> {
-    node_upsert(tx, NodeId([1; 16]), tx.now)
+    node_upsert(tx, NodeId([1; 16]), None, tx.now)
 }
 
 #[tokio::test]

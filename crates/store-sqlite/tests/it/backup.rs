@@ -86,7 +86,8 @@ async fn a_backup_is_of_one_moment_whatever_is_written_meanwhile_and_does_not_st
             reports.push(progress);
             assert!(reports.len() < 10, "it starts over: {reports:?}");
             let token = writing.token(&format!("during {}", reports.len()));
-            let batch = vec![issue(&token), TokenWrite::Revoke { id: before.id, audit: None }];
+            let batch =
+                vec![issue(&token), TokenWrite::Revoke { id: before.id, unwritten: None, audit: None }];
             Handle::current().block_on(writing.store.token_write(batch)).unwrap();
         };
         SqliteStore::backup(&source, &destination, write_between).unwrap();

@@ -63,6 +63,7 @@ fn first_token() -> StoredToken {
             grant: None,
             session: None,
         },
+        deferred_by: None,
     };
     StoredToken { token, ended: None, ended_by_rule: false, holds_slot: true }
 }
@@ -70,7 +71,8 @@ fn first_token() -> StoredToken {
 pub async fn assert_all_is_there(harness: &Harness) {
     assert_eq!(harness.stored(id(1)).await.token, first_token().token);
     assert_eq!(harness.stored(id(2)).await.ended, Some(Ending::Revoked));
-    assert_eq!(harness.found("billing").await.unwrap().version, 3);
+    let client = harness.found("billing").await.unwrap();
+    assert_eq!((client.version, client.metadata.persistence), (3, None), "it follows the server's setting");
     let log = harness.log().await;
     assert_eq!((log[0].kind, log[0].key.as_slice()), (LogKind::Client, &b"gone"[..]));
     let key = |purpose, millis, sealed: &[u8]| KeyRecord {
@@ -95,13 +97,13 @@ async fn a_store_of_the_first_release_is_opened_with_all_that_is_in_it() {
     write_first_schema(&scratch.path);
     let path = scratch.path.clone();
     let versions = SqliteStore::schema_versions(&path).unwrap();
-    assert_eq!(versions, SchemaVersions { found: 1, needed: 2 });
+    assert_eq!(versions, SchemaVersions { found: 1, needed: 3 });
 
     let harness = scratch.harness();
     assert_all_is_there(&harness).await;
     assert_eq!(harness.stored(id(1)).await, first_token());
     assert_eq!(harness.store.node_list().await.unwrap().len(), 1);
-    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 2);
+    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 3);
 }
 
 #[tokio::test]

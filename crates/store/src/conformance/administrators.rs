@@ -93,3 +93,42 @@ pub async fn two_administrators_cannot_remove_one_another_at_the_same_time(harne
     outcomes.sort_by_key(|outcome| *outcome != ClientOutcome::Done);
     assert_eq!(outcomes, [ClientOutcome::Done, ClientOutcome::LastAdministrator]);
 }
+
+pub async fn a_first_administrator_is_inserted_only_where_there_is_none(harness: Harness) {
+    let insert = async |client: &Client| {
+        let audit = harness.entry("client.create", client.id.as_str());
+        harness.store.client_insert_first_administrator(client.clone(), audit).await.unwrap()
+    };
+    let mut disabled = harness.administrator("disabled");
+    disabled.metadata.enabled = false;
+    harness.insert(&disabled).await;
+    assert_eq!(insert(&harness.administrator("disabled")).await, ClientOutcome::AlreadyExists);
+    assert_eq!(harness.found("disabled").await, Some(disabled));
+
+    let first = harness.administrator("first");
+    assert_eq!(insert(&first).await, ClientOutcome::Done);
+    assert_eq!(harness.found("first").await, Some(first));
+    let audit = harness.audit().await;
+    assert_eq!(audit.len(), 2);
+
+    assert_eq!(insert(&harness.administrator("second")).await, ClientOutcome::AdministratorExists);
+    assert_eq!(insert(&harness.administrator("first")).await, ClientOutcome::AdministratorExists);
+    assert_eq!(harness.found("second").await, None);
+    assert_eq!(harness.audit().await, audit);
+}
+
+pub async fn of_first_administrators_at_the_same_time_one_is_inserted(harness: Harness) {
+    let insert = |id: &str| {
+        let (store, client) = (Arc::clone(&harness.store), harness.administrator(id));
+        let audit = harness.entry("client.create", id);
+        tokio::spawn(async move { store.client_insert_first_administrator(client, audit).await.unwrap() })
+    };
+    let started: Vec<_> = ["a", "b", "c", "d"].map(insert).into();
+    let mut outcomes = Vec::new();
+    for one in started {
+        outcomes.push(one.await.unwrap());
+    }
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == ClientOutcome::Done).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == ClientOutcome::AdministratorExists).count(), 3);
+    assert_eq!(harness.audit().await.len(), 1);
+}

@@ -11,12 +11,12 @@ pub async fn outcomes_come_in_the_order_of_the_writes(harness: Harness) {
     let (first, second) = (harness.token("a"), harness.token("b"));
     let batch = vec![
         issue(&first),
-        TokenWrite::Revoke { id: second.id, audit: None },
+        TokenWrite::Revoke { id: second.id, unwritten: None, audit: None },
         issue(&second),
-        TokenWrite::Heartbeat { node: NodeId([7; 16]) },
-        TokenWrite::Revoke { id: second.id, audit: None },
-        TokenWrite::Revoke { id: second.id, audit: None },
-        TokenWrite::Revoke { id: first.id, audit: None },
+        TokenWrite::Heartbeat { node: NodeId([7; 16]), drained_below: None },
+        TokenWrite::Revoke { id: second.id, unwritten: None, audit: None },
+        TokenWrite::Revoke { id: second.id, unwritten: None, audit: None },
+        TokenWrite::Revoke { id: first.id, unwritten: None, audit: None },
     ];
     let expected = vec![
         WriteOutcome::Issued,
@@ -45,7 +45,7 @@ pub async fn a_slot_that_a_batch_frees_can_be_taken_in_the_same_batch(harness: H
     let second = harness.token("billing");
     let outcomes = harness
         .store
-        .token_write(vec![TokenWrite::Revoke { id: first.id, audit: None }, issue(&second)])
+        .token_write(vec![TokenWrite::Revoke { id: first.id, unwritten: None, audit: None }, issue(&second)])
         .await
         .unwrap();
     assert_eq!(outcomes, [WriteOutcome::Revoked(RevokeOutcome::Revoked(Position(1))), WriteOutcome::Issued]);

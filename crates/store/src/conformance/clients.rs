@@ -18,7 +18,7 @@ fn with_every_field(id: &str) -> Client {
             scope: ScopeSet::parse("write read").unwrap(),
             token_endpoint_auth_method: AuthMethod::ClientSecretPost,
             access_token_format: AccessTokenFormat::Jwt,
-            persistence: PersistenceMode::Sync,
+            persistence: Some(PersistenceMode::Async),
             active_token_policy: Some(ActiveTokenPolicy::Replace),
             slot_binding: SlotBinding::Grant,
             refresh_token_rotation: RefreshTokenRotation::Never,

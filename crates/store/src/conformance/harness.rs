@@ -110,7 +110,7 @@ impl Harness {
     }
 
     pub async fn revoke(&self, id: TokenId) -> RevokeOutcome {
-        match self.write(TokenWrite::Revoke { id, audit: None }).await {
+        match self.write(TokenWrite::Revoke { id, unwritten: None, audit: None }).await {
             WriteOutcome::Revoked(outcome) => outcome,
             other => panic!("a revocation was answered with {other:?}"),
         }

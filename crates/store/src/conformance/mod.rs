@@ -23,6 +23,7 @@ pub mod retention;
 pub mod revocations;
 pub mod rotations;
 pub mod rules;
+pub mod settlements;
 pub mod slots;
 pub mod tokens;
 
@@ -74,6 +75,27 @@ macro_rules! conformance_suite {
                 a_write_repeated_after_a_lost_answer_is_one_row,
                 a_write_that_comes_twice_in_one_batch_is_one_row,
                 a_repeated_write_does_not_take_back_what_has_moved_on,
+            }
+            settlements {
+                a_deferred_token_is_found_as_it_was_written,
+                of_two_tokens_the_later_is_active_whichever_comes_first,
+                of_three_tokens_in_any_order_the_latest_is_active,
+                a_token_written_in_mode_sync_ends_for_a_later_one_that_did_not_know_it,
+                a_token_that_was_known_retires_whichever_comes_first,
+                a_holder_that_has_expired_or_was_ended_by_a_rule_gives_way,
+                a_token_that_a_rule_has_ended_meanwhile_takes_nobodys_slot,
+                under_multiple_both_are_honoured,
+                under_replace_the_earlier_ends_even_if_it_was_known,
+                a_settlement_that_is_repeated_changes_nothing,
+                the_same_slot_twice_in_a_batch_is_settled_in_order,
+                an_expired_token_is_not_written,
+                a_token_revoked_before_it_was_written_is_revoked_for_good,
+                a_token_that_was_written_meanwhile_is_revoked_like_any_other,
+                settling_and_revoking_in_one_batch_ends_the_token_in_either_order,
+                settling_and_revoking_at_the_same_time_ends_the_token,
+                an_unknown_token_is_expected_until_its_node_has_drained_it,
+                an_unknown_token_of_a_node_that_is_gone_is_absent,
+                an_early_end_is_kept_until_the_token_has_expired,
             }
             grants {
                 a_grant_is_found_as_it_was_written,
@@ -163,6 +185,8 @@ macro_rules! conformance_suite {
                 with_two_administrators_either_can_go,
                 an_update_of_another_version_is_a_conflict_before_it_is_the_last_administrator,
                 two_administrators_cannot_remove_one_another_at_the_same_time,
+                a_first_administrator_is_inserted_only_where_there_is_none,
+                of_first_administrators_at_the_same_time_one_is_inserted,
             }
             keys {
                 a_new_store_has_no_keys,
@@ -207,6 +231,10 @@ macro_rules! conformance_suite {
             nodes {
                 a_heartbeat_has_the_time_of_the_store,
                 a_node_has_one_row_however_often_its_heart_beats,
+                a_node_keeps_its_number_and_no_other_gets_it,
+                a_node_whose_heart_beat_before_it_registered_gets_a_number,
+                there_are_255_numbers_and_one_that_was_swept_is_free_again,
+                a_drain_mark_only_rises,
             }
             retention {
                 there_is_nothing_to_sweep_in_a_new_store,
@@ -255,6 +283,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("tokens", include_str!("tokens.rs")),
     ("slots", include_str!("slots.rs")),
     ("batches", include_str!("batches.rs")),
+    ("settlements", include_str!("settlements.rs")),
     ("grants", include_str!("grants.rs")),
     ("rotations", include_str!("rotations.rs")),
     ("assertions", include_str!("assertions.rs")),

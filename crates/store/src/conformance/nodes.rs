@@ -1,26 +1,86 @@
 use std::time::Duration;
 
+use grantry_protocol::{NodeNumber, TokenId};
+
 use super::harness::Harness;
-use crate::{Node, NodeId, TokenWrite, WriteOutcome};
+use crate::{Node, NodeId, StoreError, TokenWrite, WriteOutcome};
+
+const FIRST: NodeId = NodeId([1; 16]);
+const SECOND: NodeId = NodeId([2; 16]);
+
+fn heartbeat(node: NodeId) -> TokenWrite {
+    TokenWrite::Heartbeat { node, drained_below: None }
+}
+
+async fn nodes(harness: &Harness) -> Vec<Node> {
+    harness.store.node_list().await.unwrap()
+}
 
 pub async fn a_heartbeat_has_the_time_of_the_store(harness: Harness) {
-    assert_eq!(harness.store.node_list().await, Ok(Vec::new()));
-    let id = NodeId([1; 16]);
-    assert_eq!(harness.write(TokenWrite::Heartbeat { node: id }).await, WriteOutcome::HeartbeatRecorded);
-    assert_eq!(harness.store.node_list().await, Ok(vec![Node { id, last_heartbeat: harness.now() }]));
+    assert_eq!(nodes(&harness).await, []);
+    assert_eq!(harness.write(heartbeat(FIRST)).await, WriteOutcome::HeartbeatRecorded);
+    let node = Node { id: FIRST, number: None, last_heartbeat: harness.now(), drained_below: None };
+    assert_eq!(nodes(&harness).await, [node]);
 }
 
 pub async fn a_node_has_one_row_however_often_its_heart_beats(harness: Harness) {
-    let (first, second) = (NodeId([1; 16]), NodeId([2; 16]));
-    for node in [first, second, first] {
+    for node in [FIRST, SECOND, FIRST] {
         harness.clock.advance(Duration::from_secs(1));
-        harness.write(TokenWrite::Heartbeat { node }).await;
+        harness.write(heartbeat(node)).await;
     }
-    let mut nodes = harness.store.node_list().await.unwrap();
-    nodes.sort_by_key(|node| node.id);
     let second_ago = harness.now().saturating_sub(Duration::from_secs(1));
-    assert_eq!(
-        nodes,
-        [Node { id: first, last_heartbeat: harness.now() }, Node { id: second, last_heartbeat: second_ago }]
-    );
+    let beats: Vec<_> = nodes(&harness).await.iter().map(|node| (node.id, node.last_heartbeat)).collect();
+    assert_eq!(beats, [(FIRST, harness.now()), (SECOND, second_ago)]);
+}
+
+pub async fn a_node_keeps_its_number_and_no_other_gets_it(harness: Harness) {
+    let registered = harness.store.node_register(FIRST).await.unwrap();
+    assert!(registered.number.is_some());
+    assert_eq!((registered.id, registered.last_heartbeat), (FIRST, harness.now()));
+    let other = harness.store.node_register(SECOND).await.unwrap();
+    assert!(other.number.is_some() && other.number != registered.number);
+    harness.write(heartbeat(FIRST)).await;
+    assert_eq!(harness.store.node_register(FIRST).await, Ok(registered));
+    assert_eq!(nodes(&harness).await, [registered, other]);
+}
+
+pub async fn a_node_whose_heart_beat_before_it_registered_gets_a_number(harness: Harness) {
+    harness.write(heartbeat(FIRST)).await;
+    let registered = harness.store.node_register(FIRST).await.unwrap();
+    assert!(registered.number.is_some());
+    assert_eq!(nodes(&harness).await, [registered]);
+}
+
+pub async fn there_are_255_numbers_and_one_that_was_swept_is_free_again(harness: Harness) {
+    let id = |n: u16| NodeId([&n.to_be_bytes()[..], &[0; 14]].concat().try_into().unwrap());
+    let mut numbers = Vec::new();
+    for n in 1..=255 {
+        numbers.extend(harness.store.node_register(id(n)).await.unwrap().number);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=u8::MAX).filter_map(NodeNumber::new).collect::<Vec<_>>());
+    assert!(matches!(harness.store.node_register(id(256)).await, Err(StoreError::Rejected(_))));
+    assert_eq!(nodes(&harness).await.len(), 255, "what is refused leaves no row");
+
+    let day = Duration::from_secs(24 * 3600);
+    harness.clock.advance(day);
+    for n in 1..=255 {
+        if n != 7 {
+            harness.write(heartbeat(id(n))).await;
+        }
+    }
+    harness.clock.advance(Duration::from_secs(60));
+    assert_eq!(harness.store.retention_sweep(day, 100).await.unwrap().nodes, 1);
+    assert!(harness.store.node_register(id(256)).await.unwrap().number.is_some());
+}
+
+pub async fn a_drain_mark_only_rises(harness: Harness) {
+    let mark = |n| Some(TokenId::from_bytes([n; 16]));
+    let mut marks = Vec::new();
+    for drained_below in [None, mark(5), mark(4), None, mark(6)] {
+        harness.write(TokenWrite::Heartbeat { node: FIRST, drained_below }).await;
+        marks.push(nodes(&harness).await[0].drained_below);
+    }
+    assert_eq!(marks, [None, mark(5), mark(5), mark(5), mark(6)]);
+    assert_eq!(harness.store.node_register(FIRST).await.unwrap().drained_below, mark(6));
 }

@@ -43,7 +43,9 @@ pub async fn a_sweep_is_bounded_by_its_limit(harness: Harness) {
     for client in ["a", "b", "c", "d", "e"] {
         let token = harness.issued(client).await;
         harness.revoke(token.id).await;
-        harness.write(TokenWrite::Heartbeat { node: NodeId([client.as_bytes()[0]; 16]) }).await;
+        harness
+            .write(TokenWrite::Heartbeat { node: NodeId([client.as_bytes()[0]; 16]), drained_below: None })
+            .await;
     }
     harness.clock.advance(RETENTION + TICK);
     let step = |tokens, log_entries| Swept { tokens, log_entries, nodes: tokens, ..Swept::default() };
@@ -130,9 +132,9 @@ pub async fn a_forgotten_entry_leaves_the_head_and_the_numbering_alone(harness: 
 
 pub async fn a_node_goes_when_its_heart_has_not_beaten_for_the_retention_time(harness: Harness) {
     let (silent, alive) = (NodeId([1; 16]), NodeId([2; 16]));
-    harness.write(TokenWrite::Heartbeat { node: silent }).await;
+    harness.write(TokenWrite::Heartbeat { node: silent, drained_below: None }).await;
     harness.clock.advance(TICK);
-    harness.write(TokenWrite::Heartbeat { node: alive }).await;
+    harness.write(TokenWrite::Heartbeat { node: alive, drained_below: None }).await;
     harness.clock.advance(RETENTION - TICK);
     assert_eq!(sweep(&harness, RETENTION, 100).await, Swept { nodes: 1, ..Swept::default() });
     let nodes = harness.store.node_list().await.unwrap();

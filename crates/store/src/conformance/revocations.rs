@@ -16,8 +16,8 @@ pub async fn positions_have_no_gaps_and_the_chain_recomputes_to_the_head(harness
     harness
         .store
         .token_write(vec![
-            TokenWrite::Revoke { id: first.id, audit: None },
-            TokenWrite::Revoke { id: second.id, audit: None },
+            TokenWrite::Revoke { id: first.id, unwritten: None, audit: None },
+            TokenWrite::Revoke { id: second.id, unwritten: None, audit: None },
         ])
         .await
         .unwrap();

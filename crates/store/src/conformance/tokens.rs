@@ -1,6 +1,6 @@
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, Audience, Authority, Ending, Epoch, GrantId, LogHead, LogKind, Position,
-    Rule, ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
+    AccessToken, AccessTokenFormat, Audience, Authority, Ending, Epoch, GrantId, LogHead, LogKind,
+    NodeNumber, Position, Rule, ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
 };
 
 use super::harness::{Harness, LIFETIME, issue_over};
@@ -23,6 +23,7 @@ pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
             grant: Some(GrantId::from_bytes([0xa6; GrantId::LEN])),
             session: Some(SessionId::from_bytes([0xa7; SessionId::LEN])),
         },
+        deferred_by: NodeNumber::new(200),
     };
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
 
@@ -117,7 +118,7 @@ pub async fn a_revocation_writes_its_audit_row_if_it_ended_the_token(harness: Ha
     let token = harness.issued("billing").await;
     let audit = Some(std::sync::Arc::new(harness.entry("token.revoke", "billing")));
     for id in [token.id, token.id, harness.token("billing").id] {
-        harness.write(TokenWrite::Revoke { id, audit: audit.clone() }).await;
+        harness.write(TokenWrite::Revoke { id, unwritten: None, audit: audit.clone() }).await;
     }
     assert_eq!(harness.audit().await.len(), 1);
 }

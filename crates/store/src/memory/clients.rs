@@ -10,6 +10,15 @@ impl State {
     fn has_other_administrator(&self, id: &ClientId) -> bool {
         self.clients.values().any(|client| client.id != *id && client.is_administrator())
     }
+
+    fn insert_client(&mut self, client: Client, audit: AuditEntry) -> ClientOutcome {
+        if self.clients.contains_key(&client.id) {
+            return ClientOutcome::AlreadyExists;
+        }
+        self.clients.insert(client.id.clone(), client);
+        self.record(audit);
+        ClientOutcome::Done
+    }
 }
 
 #[async_trait]
@@ -38,13 +47,19 @@ impl Clients for MemoryStore {
     }
 
     async fn client_insert(&self, client: Client, audit: AuditEntry) -> Result<ClientOutcome> {
+        Ok(self.state().insert_client(client, audit))
+    }
+
+    async fn client_insert_first_administrator(
+        &self,
+        client: Client,
+        audit: AuditEntry,
+    ) -> Result<ClientOutcome> {
         let mut state = self.state();
-        if state.clients.contains_key(&client.id) {
-            return Ok(ClientOutcome::AlreadyExists);
+        if state.clients.values().any(Client::is_administrator) {
+            return Ok(ClientOutcome::AdministratorExists);
         }
-        state.clients.insert(client.id.clone(), client);
-        state.record(audit);
-        Ok(ClientOutcome::Done)
+        Ok(state.insert_client(client, audit))
     }
 
     async fn client_update(&self, change: ClientChange) -> Result<ClientOutcome> {

@@ -23,10 +23,7 @@ impl Retention for MemoryStore {
         let mut slots = 0;
         for id in &tokens {
             let Some(row) = state.tokens.remove(id) else { continue };
-            if state.slots.get(&row.token.slot).is_some_and(|holder| holder.id == *id) {
-                state.slots.remove(&row.token.slot);
-                slots += 1;
-            }
+            slots += u64::from(state.free(row.token.slot, *id));
         }
 
         let oldest_token = state.tokens.first_key_value().map(|(id, _)| *id);
@@ -47,7 +44,7 @@ impl Retention for MemoryStore {
             }
         }
 
-        let silent = state.nodes.iter().filter(|(_, heartbeat)| **heartbeat <= oldest);
+        let silent = state.nodes.iter().filter(|(_, node)| node.last_heartbeat <= oldest);
         let nodes: Vec<NodeId> = silent.take(limit).map(|(id, _)| *id).collect();
         for id in &nodes {
             state.nodes.remove(id);
@@ -58,7 +55,14 @@ impl Retention for MemoryStore {
         for key in &assertions {
             state.assertions.remove(key);
         }
+
+        let forgotten = state.early_ends.iter().filter(|(_, expires_by)| **expires_by <= now);
+        let early_ends: Vec<TokenId> = forgotten.take(limit).map(|(id, _)| *id).collect();
+        for id in &early_ends {
+            state.early_ends.remove(id);
+        }
         Ok(Swept {
+            early_ends: early_ends.len() as u64,
             assertions: assertions.len() as u64,
             tokens: tokens.len() as u64,
             slots,

@@ -1,14 +1,14 @@
+use std::convert::Infallible;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Ending, LogKind, SlotKey, Subject, Timestamp, TokenId,
-};
+use grantry_protocol::{NodeNumber, SlotKey, Subject, Timestamp, TokenId};
 
-use super::{MemoryStore, State, TokenRow};
+use super::rows::Rows;
+use super::{MemoryStore, State};
 use crate::{
-    AuditEntry, Holder, Issue, IssueDecision, Result, RevokeDecision, RevokeOutcome, StoredToken, TokenPage,
-    TokenWrite, Tokens, WriteOutcome, decide_issue, decide_revoke,
+    DeferredToken, Issue, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome, apply, judge,
 };
 
 impl State {
@@ -17,97 +17,17 @@ impl State {
         Some(StoredToken {
             token: row.token.clone(),
             ended: row.ended,
-            ended_by_rule: self.is_ended_by_rule((&row.token).into()),
+            ended_by_rule: self.is_ended_by_rule(&(&row.token).into()),
             holds_slot: self.slots.get(&row.token.slot).is_some_and(|holder| holder.id == id),
         })
     }
 
-    fn apply(&mut self, write: TokenWrite, now: Timestamp) -> WriteOutcome {
-        match write {
-            TokenWrite::Issue(issue) => self.issue(&issue, now),
-            TokenWrite::Open(opening) => self.open(&opening, now),
-            TokenWrite::Rotate(rotation) => WriteOutcome::Rotated(self.rotate(&rotation, now)),
-            TokenWrite::Revoke { id, audit } => {
-                let outcome = self.revoke(id, now);
-                self.record_if_revoked(outcome, audit.as_deref());
-                WriteOutcome::Revoked(outcome)
-            }
-            TokenWrite::RevokeGrant { id, keep_until, audit } => {
-                let outcome = self.revoke_grant(id, keep_until, now);
-                self.record_if_revoked(outcome, audit.as_deref());
-                WriteOutcome::Revoked(outcome)
-            }
-            TokenWrite::ConsumeAssertion { key, expires_at } => self.consume(key, expires_at, now),
-            TokenWrite::Heartbeat { node } => {
-                self.nodes.insert(node, now);
-                WriteOutcome::HeartbeatRecorded
-            }
-        }
-    }
-
-    fn record_if_revoked(&mut self, outcome: RevokeOutcome, audit: Option<&AuditEntry>) {
-        if let (RevokeOutcome::Revoked(_), Some(audit)) = (outcome, audit) {
-            self.record(audit.clone());
-        }
-    }
-
-    fn issue(&mut self, issue: &Issue, now: Timestamp) -> WriteOutcome {
-        let already_written = self.tokens.contains_key(&issue.token.id);
-        let holder = self.slots.get(&issue.token.slot).copied();
-        match decide_issue(issue, already_written, holder, now) {
-            IssueDecision::AlreadyWritten => return WriteOutcome::Issued,
-            IssueDecision::YieldTo(id) => {
-                if let Some(holder) = self.stored(id) {
-                    return WriteOutcome::SlotHeld(Box::new(holder));
-                }
-            }
-            IssueDecision::TakeSlotAndEnd(id) => self.end(id, Ending::Inactive, now),
-            IssueDecision::TakeSlot => {}
-        }
-        self.insert(&issue.token);
-        WriteOutcome::Issued
-    }
-
-    /// Gives the token its slot, whoever holds it.
-    pub(super) fn displace_and_insert(
-        &mut self,
-        token: &AccessToken,
-        policy: ActiveTokenPolicy,
-        now: Timestamp,
-    ) {
-        if policy == ActiveTokenPolicy::Replace
-            && let Some(holder) = self.slots.get(&token.slot).copied()
-            && holder.expires_at > now
-        {
-            self.end(holder.id, Ending::Inactive, now);
-        }
-        self.insert(token);
-    }
-
-    fn insert(&mut self, token: &AccessToken) {
-        self.slots.insert(token.slot, Holder { id: token.id, expires_at: token.expires_at });
-        self.tokens.insert(token.id, TokenRow { token: token.clone(), ended: None });
-    }
-
-    fn revoke(&mut self, id: TokenId, now: Timestamp) -> RevokeOutcome {
-        match decide_revoke(self.stored(id).as_ref(), now) {
-            RevokeDecision::Unknown => RevokeOutcome::Unknown,
-            RevokeDecision::AlreadyOver => RevokeOutcome::AlreadyOver,
-            RevokeDecision::End(ending) => {
-                self.end(id, ending, now);
-                RevokeOutcome::Revoked(self.head.0.position)
-            }
-        }
-    }
-
-    fn end(&mut self, id: TokenId, ending: Ending, now: Timestamp) {
-        let Some(row) = self.tokens.get_mut(&id) else { return };
-        row.ended = Some(ending);
-        let (slot, expires_at) = (row.token.slot, row.token.expires_at);
-        if self.slots.get(&slot).is_some_and(|holder| holder.id == id) {
+    pub(super) fn free(&mut self, slot: SlotKey, holder: TokenId) -> bool {
+        let is_holder = self.slots.get(&slot).is_some_and(|present| present.id == holder);
+        if is_holder {
             self.slots.remove(&slot);
         }
-        self.announce(LogKind::Token, id.as_bytes().to_vec(), expires_at, now);
+        is_holder
     }
 }
 
@@ -115,8 +35,27 @@ impl State {
 impl Tokens for MemoryStore {
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
         let now = self.clock.now();
-        let mut state = self.state();
-        Ok(batch.into_iter().map(|write| state.apply(write, now)).collect())
+        let mut rows = Rows { state: &mut self.state(), now };
+        Ok(batch.iter().map(|write| infallible(apply(&mut rows, write))).collect())
+    }
+
+    async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken> {
+        let now = self.clock.now();
+        let mut rows = Rows { state: &mut self.state(), now };
+        Ok(infallible(judge(&mut rows, &issue, now)))
+    }
+
+    async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
+        let state = self.state();
+        if let Some(stored) = state.stored(id) {
+            return Ok(DeferredToken::Stored(Box::new(stored)));
+        }
+        let node = state.nodes.values().find(|node| node.number == Some(by));
+        Ok(match node {
+            _ if state.early_ends.contains_key(&id) => DeferredToken::EndedEarly,
+            Some(node) if node.drained_below.is_none_or(|mark| mark <= id) => DeferredToken::Expected,
+            Some(_) | None => DeferredToken::Absent,
+        })
     }
 
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
@@ -154,5 +93,11 @@ impl Tokens for MemoryStore {
 
     async fn token_count(&self) -> Result<u64> {
         Ok(self.state().tokens.len() as u64)
+    }
+}
+
+fn infallible<T>(result: std::result::Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
     }
 }

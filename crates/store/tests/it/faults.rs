@@ -75,7 +75,7 @@ async fn every_call_is_counted_whether_it_fails_or_not() {
     let (harness, faults) = faulty();
     let id = harness.token("billing").id;
     faults.fail_writes([Some(Fault::Before(outage()))]);
-    let _ = harness.store.token_write(vec![TokenWrite::Revoke { id, audit: None }]).await;
+    let _ = harness.store.token_write(vec![TokenWrite::Revoke { id, unwritten: None, audit: None }]).await;
     let _ = harness.store.token_find(id).await;
     harness.insert(&harness.client("billing")).await;
     assert_eq!(faults.calls(), 3);
