@@ -4,10 +4,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use grantry_store::{Outage, Store, StoreError, TokenWrite, WriteOutcome};
+use grantry_store::{Outage, Store, StoreError, TokenWrite, TokenWriters, WriteOutcome};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout};
+
+/// While one batch is flushed, the next is worked on.
+const USUALLY_AT_ONCE: usize = 2;
+
+/// A flush that takes longer is a slow one.
+const QUICK_FLUSH: Duration = Duration::from_millis(1);
 
 type Answer = Result<WriteOutcome, StoreError>;
 
@@ -24,7 +31,7 @@ pub struct GroupCommit {
 impl GroupCommit {
     pub fn start(store: Arc<dyn Store>, queue_capacity: usize, max_batch: usize) -> Self {
         let (queue, pending) = mpsc::channel(queue_capacity.max(1));
-        tokio::spawn(Writer::new(store, max_batch.max(1)).run(pending));
+        tokio::spawn(Dispatcher::new(store, max_batch.max(1)).run(pending));
         Self { queue, refused: counter!("grantry_commit_queue_refusals_total") }
     }
 
@@ -49,41 +56,92 @@ impl GroupCommit {
     }
 }
 
-struct Writer {
-    store: Arc<dyn Store>,
+/// Takes batches from the queue, one after the other or, where the store wants it, several at a time.
+struct Dispatcher {
+    committer: Arc<Committer>,
+    /// How many batches may be under way.
+    most_at_once: usize,
     max_batch: usize,
     queue_depth: Gauge,
     batch_size: Histogram,
+}
+
+impl Dispatcher {
+    fn new(store: Arc<dyn Store>, max_batch: usize) -> Self {
+        let most_at_once = match store.token_writers() {
+            TokenWriters::One => 1,
+            TokenWriters::UpTo(most) => most.max(1),
+        };
+        Self {
+            committer: Arc::new(Committer::new(store)),
+            most_at_once,
+            max_batch,
+            queue_depth: gauge!("grantry_commit_queue_depth"),
+            batch_size: histogram!("grantry_commit_batch_size"),
+        }
+    }
+
+    async fn run(self, mut pending: mpsc::Receiver<Pending>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            let mut batch = Vec::with_capacity(self.max_batch.min(pending.len().max(1)));
+            if pending.recv_many(&mut batch, self.max_batch).await == 0 {
+                break;
+            }
+            self.queue_depth.set(pending.len() as f64);
+            self.batch_size.record(batch.len() as f64);
+            if self.most_at_once == 1 {
+                self.committer.serve(batch).await;
+                continue;
+            }
+            let committer = Arc::clone(&self.committer);
+            under_way.spawn(async move { committer.serve(batch).await });
+            self.make_room(&mut under_way).await;
+        }
+        // What was taken from the queue is committed, though nobody may wait for it any more.
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Waits until another batch may start: at once below [`USUALLY_AT_ONCE`]. Beyond that only once the batches under
+    /// way have had time for a quick flush and are still not done: with a slow one, what has arrived meanwhile need not
+    /// wait for it, since the database flushes what came together in one go. Too many at once would only make the batches
+    /// smaller.
+    async fn make_room(&self, under_way: &mut JoinSet<()>) {
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() >= USUALLY_AT_ONCE.min(self.most_at_once) {
+            // Either one is done, or the time is over.
+            let _ = timeout(QUICK_FLUSH, under_way.join_next()).await;
+        }
+        while under_way.len() >= self.most_at_once {
+            under_way.join_next().await;
+        }
+    }
+}
+
+struct Committer {
+    store: Arc<dyn Store>,
     seconds: Histogram,
     bisected: Counter,
 }
 
-impl Writer {
-    fn new(store: Arc<dyn Store>, max_batch: usize) -> Self {
+impl Committer {
+    fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            max_batch,
-            queue_depth: gauge!("grantry_commit_queue_depth"),
-            batch_size: histogram!("grantry_commit_batch_size"),
             seconds: histogram!("grantry_commit_seconds"),
             bisected: counter!("grantry_commit_bisections_total"),
         }
     }
 
-    async fn run(self, mut pending: mpsc::Receiver<Pending>) {
-        let mut arrived = Vec::with_capacity(self.max_batch);
-        while pending.recv_many(&mut arrived, self.max_batch).await > 0 {
-            self.queue_depth.set(pending.len() as f64);
-            self.batch_size.record(arrived.len() as f64);
-            let (writes, answers): (Vec<_>, Vec<_>) =
-                arrived.drain(..).map(|pending| (pending.write, pending.answer)).unzip();
-            let started = Instant::now();
-            let outcomes = self.commit(writes).await;
-            self.seconds.record(started.elapsed());
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // A caller that has given up does not need the answer; its write is committed all the same.
-                let _ = answer.send(outcome);
-            }
+    async fn serve(&self, batch: Vec<Pending>) {
+        let (writes, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|pending| (pending.write, pending.answer)).unzip();
+        let started = Instant::now();
+        let outcomes = self.commit(writes).await;
+        self.seconds.record(started.elapsed());
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // A caller that has given up does not need the answer; its write is committed all the same.
+            let _ = answer.send(outcome);
         }
     }
 

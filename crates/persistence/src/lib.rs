@@ -2,31 +2,45 @@
 //!
 //! Mode **sync**: an answer is given after the commit. Concurrent writes are grouped ([`group_commit`]), and a lost
 //! race for a slot ends with both callers holding the winner's token ([`recovery::sync`]).
+//!
+//! Mode **async**: an answer is given once the token stands in the journal, and N writers drain it into the store
+//! ([`queue`], [`journal`]). Two nodes that collide find out in the store, and the later token wins
+//! ([`recovery::asynchronous`]). Only issuing an access token is ever deferred.
 
 mod group_commit;
+pub mod journal;
 mod probe;
+mod queue;
 mod recovery;
 mod retention;
+mod unwritten;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_protocol::{AccessToken, Clock, GrantId, Timestamp, TokenId};
+use grantry_protocol::{
+    AccessToken, Clock, GrantId, NodeNumber, PersistenceMode, SlotKey, Timestamp, TokenId, TokenState,
+};
 use grantry_store::{
-    AssertionKey, AuditEntry, Issue, NodeId, Opening, RevokeOutcome, Rotation, RotationOutcome, Store,
-    StoreError, StoredGrant, StoredToken, TokenWrite, WriteOutcome,
+    AssertionKey, AuditEntry, Issue, NodeId, Opening, Outage, RevokeOutcome, Rotation, RotationOutcome,
+    Store, StoreError, StoredGrant, StoredToken, TokenWrite, Unwritten, WriteOutcome,
 };
 use tokio::task::JoinHandle;
 
 use crate::group_commit::GroupCommit;
 pub use crate::probe::{Readiness, ReadinessProbe};
+use crate::queue::Queue;
+pub use crate::queue::{QueueError, QueueJournal, QueueState, UnreadableRecord, decode_record};
 
 #[derive(Debug, Clone, Copy)]
 pub struct PersistenceSettings {
     /// How often a request may lose its slot to a token that turns out to be of no use, before it is answered 503.
     pub retry_count: u32,
-    /// How many writes may wait for a commit; one more is refused, not queued.
+    /// How many writes may wait for a commit; one more is refused, not queued. As many tokens may wait for their row
+    /// after they were answered; one more is persisted synchronously.
     pub queue_capacity: usize,
+    /// How many writers drain the tokens that were answered before they were written; at least 1 counts.
+    pub pool_size: usize,
     /// The most writes in one transaction.
     pub max_batch: usize,
     /// How long after its issue a token's row is kept.
@@ -42,12 +56,19 @@ pub enum PersistenceError {
     SlotContended { attempts: u32 },
 }
 
+impl PersistenceError {
+    /// Whether the answer is not known yet because a token's row may still be on its way.
+    pub fn is_unwritten(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable { outage: Outage::Unwritten, .. }))
+    }
+}
+
 /// The token that the caller is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Persisted {
-    /// The one that was handed in; it is committed.
-    Issued,
-    /// Another node or request was faster: the slot's token, committed and with enough life left.
+    /// The one that was handed in. It is committed, unless a node has it in its queue; its text says so then.
+    Issued { deferred_by: Option<NodeNumber> },
+    /// Another node or request was faster: the slot's token, with enough life left.
     Winner(Box<StoredToken>),
 }
 
@@ -60,24 +81,132 @@ pub enum Opened {
     Joined { grant: Box<StoredGrant>, token: Box<AccessToken> },
 }
 
-/// Where every change of a token goes through.
+/// Where every change of a token goes through, and every look at one that may not be written yet.
 pub struct Persistence {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     commits: GroupCommit,
+    queue: Option<Arc<Queue>>,
+    node: NodeId,
     settings: PersistenceSettings,
 }
 
 impl Persistence {
-    /// Starts the writer; must be called inside a Tokio runtime. The writer ends when the last handle is dropped.
-    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: PersistenceSettings) -> Arc<Self> {
-        let commits = GroupCommit::start(Arc::clone(&store), settings.queue_capacity, settings.max_batch);
-        Arc::new(Self { store, clock, commits, settings })
+    /// Starts the writer of mode sync; must be called inside a Tokio runtime. The writer ends when the last handle is
+    /// dropped. `node` names this process.
+    pub fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: PersistenceSettings,
+        node: NodeId,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(store, clock, settings, node, None))
     }
 
-    /// Writes the token, or finds out whose token won its slot.
-    pub async fn issue(&self, issue: Arc<Issue>) -> Result<Persisted, PersistenceError> {
-        recovery::sync::issue(&self.commits, self.clock.as_ref(), self.settings.retry_count, issue).await
+    /// The same, and the queue of mode async with what the journal holds of an earlier run.
+    pub async fn start_with_queue(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: PersistenceSettings,
+        journal: QueueJournal,
+    ) -> Result<Arc<Self>, QueueError> {
+        let PersistenceSettings { pool_size, queue_capacity, max_batch, .. } = settings;
+        let queue = Queue::start(Arc::clone(&store), journal, pool_size, queue_capacity, max_batch).await?;
+        let node = queue.node();
+        Ok(Arc::new(Self::new(store, clock, settings, node, Some(queue))))
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: PersistenceSettings,
+        node: NodeId,
+        queue: Option<Arc<Queue>>,
+    ) -> Self {
+        let commits = GroupCommit::start(Arc::clone(&store), settings.queue_capacity, settings.max_batch);
+        Self { store, clock, commits, queue, node, settings }
+    }
+
+    /// Writes the token or queues it, or finds out whose token won its slot. Where there is no queue, mode async is mode
+    /// sync: it promises more, not less.
+    pub async fn issue(
+        &self,
+        issue: Arc<Issue>,
+        mode: PersistenceMode,
+    ) -> Result<Persisted, PersistenceError> {
+        let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
+        if let (PersistenceMode::Async, Some(queue)) = (mode, &self.queue)
+            && let Some(persisted) =
+                recovery::asynchronous::issue(queue, store, clock, &self.settings, &issue).await?
+        {
+            return Ok(persisted);
+        }
+        recovery::sync::issue(&self.commits, clock, self.settings.retry_count, issue).await
+    }
+
+    /// The token with the id, whether its row is written or not. `deferred_by` is what its text says; where it names a
+    /// node, the row may be on its way from there.
+    ///
+    /// # Errors
+    /// An outage, too, if the row may still be on its way after a short wait.
+    pub async fn find_token(
+        &self,
+        id: TokenId,
+        deferred_by: Option<NodeNumber>,
+    ) -> Result<Option<StoredToken>, PersistenceError> {
+        // In this order: what leaves the queue is in the store by then.
+        if let Some(entry) = self.queue.as_ref().and_then(|queue| queue.find(id)) {
+            return Ok(Some(self.store.token_judge(Arc::clone(&entry.issue)).await?));
+        }
+        Ok(match deferred_by {
+            None => self.store.token_find(id).await?,
+            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?,
+        })
+    }
+
+    /// The token that holds the slot, or will as soon as it is written.
+    pub async fn find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>, PersistenceError> {
+        if let Some(entry) = self.queue.as_ref().and_then(|queue| queue.find_by_slot(slot))
+            && entry.is_journalled().await
+        {
+            let judged = self.store.token_judge(Arc::clone(&entry.issue)).await?;
+            if judged.state(self.clock.now()) == TokenState::Active {
+                return Ok(Some(judged));
+            }
+        }
+        Ok(self.store.token_find_holder(slot).await?)
+    }
+
+    /// Whether the token waits in this node's queue for its row.
+    pub fn is_queued(&self, id: TokenId) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.find(id).is_some())
+    }
+
+    /// Whether a client may have its tokens persisted asynchronously.
+    pub fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// How much waits for its row; nothing ever does without a queue.
+    pub fn queue_state(&self) -> QueueState {
+        self.queue.as_ref().map_or_else(QueueState::default, |queue| queue.look())
+    }
+
+    /// Tries the tokens again that the store refused; answers how many.
+    pub fn redrive(&self) -> usize {
+        self.queue.as_ref().map_or(0, Queue::redrive)
+    }
+
+    /// Writes all that is queued, tells the other nodes, and closes the journal. Answers how many tokens the store refused.
+    pub async fn drain(&self) -> Result<usize, PersistenceError> {
+        let Some(queue) = &self.queue else { return Ok(0) };
+        let parked = queue.drain().await;
+        self.heartbeat().await?;
+        Ok(parked)
     }
 
     /// Opens the grant with its first token, or joins the grant that holds its slot.
@@ -121,21 +250,25 @@ impl Persistence {
         }
     }
 
-    /// Ends one token; committed when this returns. An administrator's deed comes with its audit row.
+    /// Ends one token; committed when this returns. A token whose row may still be on its way is `unwritten`: its end
+    /// waits for the row. An administrator's deed comes with its audit row.
     pub async fn revoke(
         &self,
         id: TokenId,
+        unwritten: Option<Unwritten>,
         audit: Option<AuditEntry>,
     ) -> Result<RevokeOutcome, PersistenceError> {
-        match self.commits.submit(TokenWrite::Revoke { id, audit: audit.map(Arc::new) }).await? {
+        let audit = audit.map(Arc::new);
+        match self.commits.submit(TokenWrite::Revoke { id, unwritten, audit }).await? {
             WriteOutcome::Revoked(outcome) => Ok(outcome),
             other => Err(unexpected(&other).into()),
         }
     }
 
-    /// Takes the way of a token write, as a test of it.
-    pub async fn heartbeat(&self, node: NodeId) -> Result<(), PersistenceError> {
-        self.commits.submit(TokenWrite::Heartbeat { node }).await?;
+    /// Takes the way of a token write, as a test of it, and tells the other nodes how far this one's queue is drained.
+    pub async fn heartbeat(&self) -> Result<(), PersistenceError> {
+        let drained_below = self.queue.as_ref().map(|queue| queue.move_mark(self.clock.now()));
+        self.commits.submit(TokenWrite::Heartbeat { node: self.node, drained_below }).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_store::{NodeId, Store};
+use grantry_store::Store;
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -63,13 +63,13 @@ impl ReadinessProbe {
     }
 
     /// Probes for ever; run it as a task.
-    pub async fn run(self, persistence: Arc<Persistence>, store: Arc<dyn Store>, node: NodeId) {
+    pub async fn run(self, persistence: Arc<Persistence>, store: Arc<dyn Store>) {
         let ready = gauge!("grantry_ready");
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let outcome = timeout(TIMEOUT, probe(&persistence, store.as_ref(), node)).await;
+            let outcome = timeout(TIMEOUT, probe(&persistence, store.as_ref())).await;
             let state = match outcome {
                 Ok(Ok(())) => State::Succeeded(Instant::now()),
                 Ok(Err(error)) => {
@@ -95,12 +95,8 @@ impl ReadinessProbe {
     }
 }
 
-async fn probe(
-    persistence: &Persistence,
-    store: &dyn Store,
-    node: NodeId,
-) -> Result<(), crate::PersistenceError> {
-    persistence.heartbeat(node).await?;
+async fn probe(persistence: &Persistence, store: &dyn Store) -> Result<(), crate::PersistenceError> {
+    persistence.heartbeat().await?;
     store.revocation_head().await?;
     Ok(())
 }

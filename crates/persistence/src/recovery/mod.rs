@@ -1,3 +1,2 @@
-//! What happens when a token's slot turns out to be taken. One file a mode.
-
+pub mod asynchronous;
 pub mod sync;

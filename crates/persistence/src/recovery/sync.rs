@@ -33,7 +33,7 @@ pub async fn issue(
     for _ in 0..=retry_count {
         // 1.
         let holder = match commits.submit(TokenWrite::Issue(Arc::clone(&issue))).await? {
-            WriteOutcome::Issued => return Ok(Persisted::Issued),
+            WriteOutcome::Issued => return Ok(Persisted::Issued { deferred_by: None }),
             WriteOutcome::SlotHeld(holder) => holder,
             other => return Err(unexpected(&other).into()),
         };
@@ -70,7 +70,7 @@ pub async fn open(
     let policy = ActiveTokenPolicy::Reuse;
     let issue = Arc::new(Issue { token, policy, observed: None, min_life });
     let token = match self::issue(commits, clock, retry_count, Arc::clone(&issue)).await? {
-        Persisted::Issued => issue.token.clone(),
+        Persisted::Issued { .. } => issue.token.clone(),
         Persisted::Winner(winner) => winner.token,
     };
     Ok(Opened::Joined { grant, token: Box::new(token) })

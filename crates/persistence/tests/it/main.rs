@@ -4,21 +4,26 @@
 
 mod grants;
 mod group_commit;
+mod journal;
 mod recovery_open;
 mod recovery_sync;
+mod simulation;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_persistence::{Persistence, PersistenceSettings};
+use grantry_persistence::{Persisted, Persistence, PersistenceSettings};
 use grantry_protocol::{
     AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Authority, Clock, Grant, Lifetime,
     ManualClock, Rng, ScopeSet, Seen, Slot, TimeOrderedIds, Timestamp,
 };
-use grantry_store::{FaultyStore, Issue, MemoryStore, Opening};
+use grantry_store::{FaultyStore, Issue, MemoryStore, NodeId, Opening};
 
 /// A token with no more life left than this may be displaced.
 pub const MIN_LIFE: Duration = Duration::from_secs(10);
+
+/// Committed before the answer.
+pub const ISSUED: Persisted = Persisted::Issued { deferred_by: None };
 
 pub struct World {
     pub store: Arc<FaultyStore>,
@@ -52,9 +57,10 @@ impl World {
             retry_count,
             queue_capacity: 64,
             max_batch: 16,
+            pool_size: 2,
             retention_time: Duration::from_secs(86_400),
         };
-        let persistence = Persistence::start(store.clone(), clock.clone(), settings);
+        let persistence = Persistence::start(store.clone(), clock.clone(), settings, NodeId([1; 16]));
         Self { store, clock, persistence, ids: TimeOrderedIds::default() }
     }
 

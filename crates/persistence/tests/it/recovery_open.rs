@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grantry_persistence::{Opened, PersistenceError};
 use grantry_protocol::ActiveTokenPolicy::Reuse;
+use grantry_protocol::PersistenceMode::Sync;
 use grantry_protocol::{Clock, Position, TokenState};
 use grantry_store::{Fault, Grants, Outage, Revocations, RevokeOutcome, StoreError, Tokens};
 
@@ -36,7 +37,7 @@ async fn step_1_a_lost_acknowledgement_is_found_again_by_its_id() {
 async fn step_1_a_token_that_no_grant_stands_behind_retires() {
     let world = World::start();
     let old = world.issue("read", Reuse);
-    world.persistence.issue(old.clone()).await.unwrap();
+    world.persistence.issue(old.clone(), Sync).await.unwrap();
     let opening = world.opening("read");
     assert_eq!(world.persistence.open(opening, MIN_LIFE).await, Ok(Opened::New));
     let old = world.store.token_find(old.token.id).await.unwrap().unwrap();
@@ -101,7 +102,7 @@ async fn step_2_a_slot_that_is_contended_too_often_is_given_up() {
     // Somebody's token without a grant has taken the slot: it is of no use to a pair.
     let mut other = world.issue("read", Reuse);
     Arc::make_mut(&mut other).observed = Some(first.token.id);
-    world.persistence.issue(other).await.unwrap();
+    world.persistence.issue(other, Sync).await.unwrap();
     let refused = world.persistence.open(world.opening("read"), MIN_LIFE).await;
     assert_eq!(refused, Err(PersistenceError::SlotContended { attempts: 1 }));
 }
