@@ -44,6 +44,8 @@ pub enum ClientAdminError {
     AlreadyExists,
     #[error("this is the last client that can reach the admin API; create or enable another one first")]
     LastAdministrator,
+    #[error("there is an administrator already")]
+    AdministratorExists,
     #[error("somebody else changed the client at the same time; read it again")]
     Conflict,
     #[error(transparent)]
@@ -169,11 +171,7 @@ impl Grants {
         id: Option<ClientId>,
         secret: Option<Secret>,
     ) -> Result<ClientWithSecret> {
-        let metadata = ClientMetadata {
-            client_name: Some("Administrator".to_owned()),
-            scope: ScopeSet::parse(scopes::ADMIN).expect("a scope of ours is well formed"),
-            ..ClientMetadata::default()
-        };
+        let metadata = of_administrator();
         let actor = Actor::host();
         let id = id.unwrap_or_else(|| self.random_client_id());
         let new = NewClient { id: Some(id.clone()), secret: secret.clone(), metadata };
@@ -184,6 +182,27 @@ impl Grants {
         self.client_update(&id, &actor, |current| Ok(with_administration(current))).await?;
         let secret = secret.map_or_else(|| Ok(self.random_secret()), checked_secret)?;
         self.client_set_secret(&id, secret, &actor).await
+    }
+
+    /// The first administrator of a store that has none; of nodes that try at the same time one makes its own.
+    ///
+    /// # Errors
+    /// [`ClientAdminError::AdministratorExists`] if there is one, [`ClientAdminError::AlreadyExists`] if another client
+    /// has the id.
+    pub async fn administrator_create_first(&self, id: ClientId, secret: Secret) -> Result<()> {
+        let secret = checked_secret(secret)?;
+        let now = self.clock.now();
+        let client = Client {
+            secret: Some(self.keys.hash_client_secret(&id, &secret)),
+            id,
+            metadata: of_administrator(),
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        };
+        let detail = client.metadata.to_fields().into();
+        let audit = audit_entry(now, &Actor::host(), "client.create", &client.id, detail);
+        done(self.store.client_insert_first_administrator(client, audit).await?)
     }
 
     /// Whether any client can reach the admin API.
@@ -282,6 +301,14 @@ fn invalid_secret(problem: String) -> ClientAdminError {
     InvalidMetadata { field: "client_secret", problem }.into()
 }
 
+fn of_administrator() -> ClientMetadata {
+    ClientMetadata {
+        client_name: Some("Administrator".to_owned()),
+        scope: ScopeSet::parse(scopes::ADMIN).expect("a scope of ours is well formed"),
+        ..ClientMetadata::default()
+    }
+}
+
 fn with_administration(current: &ClientMetadata) -> ClientMetadata {
     let mut metadata = current.clone();
     metadata.enabled = true;
@@ -305,6 +332,7 @@ fn done(outcome: ClientOutcome) -> Result<()> {
         ClientOutcome::NotFound => Err(ClientAdminError::NotFound),
         ClientOutcome::VersionConflict => Err(ClientAdminError::Conflict),
         ClientOutcome::LastAdministrator => Err(ClientAdminError::LastAdministrator),
+        ClientOutcome::AdministratorExists => Err(ClientAdminError::AdministratorExists),
     }
 }
 

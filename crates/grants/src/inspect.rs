@@ -1,12 +1,14 @@
 //! What an operator asks when somebody says "my token does not work": what is it, where does it live, why is it not
 //! active?
 
+use std::fmt;
 use std::time::Duration;
 
-use grantry_protocol::{AccessTokenFormat, GrantState, Seen, Timestamp, TokenId, TokenState};
+use grantry_protocol::{AccessTokenFormat, GrantState, NodeNumber, Seen, Timestamp, TokenState};
 use grantry_store::{StoredGrant, StoredToken};
 use serde::Serialize;
 
+use crate::tokens::Recognized;
 use crate::tokens::opaque::{self, RefreshToken};
 use crate::{GrantError, Grants};
 
@@ -36,8 +38,8 @@ pub struct Inspection {
 pub struct InspectedToken {
     pub id: String,
     pub format: AccessTokenFormat,
-    /// Where the token lives.
-    pub stored: &'static str,
+    /// Where the token lives, and which mode of persistence holds it.
+    pub stored: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<InspectedRow>,
 }
@@ -92,6 +94,36 @@ pub struct InspectedGrant {
     pub seen: Seen,
 }
 
+/// Where a token lives.
+enum Place {
+    Row,
+    Queue(NodeNumber),
+    DrainedRow(NodeNumber),
+    Unknown(NodeNumber),
+    Nowhere,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row => f.write_str("a row in the store, written in mode sync"),
+            Self::Queue(by) => {
+                write!(f, "the queue of this node ({by}), in mode async; its row is on its way")
+            }
+            Self::DrainedRow(by) => {
+                write!(
+                    f,
+                    "a row in the store; node {by} answered with it before it was written, in mode async"
+                )
+            }
+            Self::Unknown(by) => {
+                write!(f, "no row in the store yet; node {by} may have it in its queue, in mode async")
+            }
+            Self::Nowhere => f.write_str("nowhere: there is no row in the store"),
+        }
+    }
+}
+
 impl Grants {
     pub async fn inspect(&self, text: &str) -> Result<Inspection, GrantError> {
         if let Some(presented) = opaque::read_refresh(&self.keys, text) {
@@ -109,15 +141,34 @@ impl Grants {
                 refresh_token: None,
             });
         };
-        let stored = self.store.token_find(recognized.id).await?;
-        Ok(self.explain(recognized.id, recognized.format, stored))
+        let is_queued = self.persistence.is_queued(recognized.id);
+        let found = self.persistence.find_token(recognized.id, recognized.deferred_by).await;
+        let place = match (recognized.deferred_by, &found) {
+            (None, Ok(None)) => Place::Nowhere,
+            (None, _) => Place::Row,
+            (Some(by), _) if is_queued => Place::Queue(by),
+            (Some(_), Ok(None)) => Place::Nowhere,
+            (Some(by), Ok(Some(_))) => Place::DrainedRow(by),
+            (Some(by), Err(_)) => Place::Unknown(by),
+        };
+        match found {
+            Ok(stored) => Ok(self.explain(recognized, &place, stored)),
+            Err(error) if error.is_unwritten() => Ok(self.explain(recognized, &place, None)),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn explain(&self, id: TokenId, format: AccessTokenFormat, stored: Option<StoredToken>) -> Inspection {
+    fn explain(&self, recognized: Recognized, place: &Place, stored: Option<StoredToken>) -> Inspection {
         let now = self.clock.now();
         let state = stored.as_ref().map(|stored| stored.state(now));
         let explanation = match (&stored, state) {
             (Some(stored), Some(state)) => explain_state(stored, state),
+            (None, _) if matches!(place, Place::Unknown(_)) => {
+                "Whether it is active is not known: its row may still be on its way from the node that answered with it. \
+                 Introspection answers 503 meanwhile. If that node does not come back, its journal can be rescued with \
+                 `grantry journal drain`."
+                    .to_owned()
+            }
             _ => "Its row is not in the store: it was issued longer than tokens.retention_time ago and has been \
                   removed, or the store is not the one that it was issued into."
                 .to_owned(),
@@ -141,9 +192,9 @@ impl Grants {
             active: state.is_some_and(TokenState::is_honoured),
             explanation,
             token: Some(InspectedToken {
-                id: id.to_string(),
-                format,
-                stored: "a row in the store, written in mode sync",
+                id: recognized.id.to_string(),
+                format: recognized.format,
+                stored: place.to_string(),
                 row,
             }),
             refresh_token: None,

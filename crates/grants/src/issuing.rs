@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use grantry_persistence::Persisted;
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Audience, Authority, Client, OAuthError, ScopeSet, Secret, Slot,
+    AccessToken, ActiveTokenPolicy, Audience, Authority, Client, OAuthError, PersistenceMode, ScopeSet,
+    Secret, Slot,
 };
 use grantry_store::{Issue, StoredToken};
 use metrics::counter;
@@ -32,11 +33,12 @@ impl Grants {
         if self.settings.policy_for(client) != ActiveTokenPolicy::Reuse {
             return Ok(None);
         }
-        Ok(self.store.token_find_holder(slot.key()).await?)
+        Ok(self.persistence.find_holder(slot.key()).await?)
     }
 
     /// The holder again, if it has enough life left and comes from the same grant; otherwise a new token, or that of
-    /// a request that was faster: see `persistence/src/recovery/`. Whichever it is, it is committed.
+    /// a request that was faster: see `persistence/src/recovery/`. Whichever it is, it is committed, or queued where the
+    /// client's mode is async.
     pub(crate) async fn obtain_token(
         &self,
         client: &Client,
@@ -55,10 +57,15 @@ impl Grants {
         let token = self.new_token(client, slot, authority);
         let policy = self.settings.policy_for(client);
         let issue = Arc::new(Issue { token, policy, observed, min_life });
-        match self.persistence.issue(Arc::clone(&issue)).await? {
-            Persisted::Issued => {
-                count_issued();
-                Ok(Arc::unwrap_or_clone(issue).token)
+        let mode = self.settings.persistence_for(client);
+        match self.persistence.issue(Arc::clone(&issue), mode).await? {
+            Persisted::Issued { deferred_by } => {
+                count_issued(if deferred_by.is_some() {
+                    PersistenceMode::Async
+                } else {
+                    PersistenceMode::Sync
+                });
+                Ok(AccessToken { deferred_by, ..Arc::unwrap_or_clone(issue).token })
             }
             Persisted::Winner(winner) => Ok(reused(*winner)),
         }
@@ -115,8 +122,8 @@ pub(crate) fn allowed_scope(client: &Client, requested: Option<ScopeSet>) -> Res
     }
 }
 
-pub(crate) fn count_issued() {
-    counter!("grantry_tokens_issued_total", "mode" => "sync").increment(1);
+pub(crate) fn count_issued(mode: PersistenceMode) {
+    counter!("grantry_tokens_issued_total", "mode" => mode.as_str()).increment(1);
 }
 
 fn reused(stored: StoredToken) -> AccessToken {

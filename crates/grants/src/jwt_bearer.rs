@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use grantry_persistence::Opened;
 use grantry_protocol::{
-    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, Secret, Seen, Slot,
-    SlotBinding, Subject,
+    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, PersistenceMode, Secret,
+    Seen, Slot, SlotBinding, Subject,
 };
 use grantry_store::Opening;
 
@@ -166,7 +166,7 @@ impl Grants {
         let min_life = self.settings.reuse_minimum_life_for(client);
         match self.persistence.open(Arc::clone(&opening), min_life).await? {
             Opened::New => {
-                count_issued();
+                count_issued(PersistenceMode::Sync);
                 self.respond(&opening.token, Some(refresh_token(&opening.grant))).await
             }
             Opened::Joined { grant, token } => self.respond(&token, Some(refresh_token(&grant.grant))).await,

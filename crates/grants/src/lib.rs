@@ -15,6 +15,7 @@ mod issuing;
 mod jwt_bearer;
 mod key_sets;
 mod keys;
+mod persistence;
 mod refresh;
 mod revocations;
 mod revoke;
@@ -45,6 +46,7 @@ pub use key_sets::{Fetch, FetchError};
 pub use keys::{
     KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey, Masters,
 };
+pub use persistence::{PersistenceState, node_text};
 pub use revocations::{RevocationOutcome, RevocationTarget};
 pub use sessions::{SubjectCursor, SubjectTokens};
 pub use settings::{InvalidTokenSettings, TokenSettings};

@@ -26,8 +26,8 @@
 use std::sync::Arc;
 
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, Client, Grant, GrantState, OAuthError, RefreshRequest, RefreshTokenRotation,
-    RequestId, ScopeSet, Slot,
+    ActiveTokenPolicy, Audience, Client, Grant, GrantState, OAuthError, PersistenceMode, RefreshRequest,
+    RefreshTokenRotation, RequestId, ScopeSet, Slot,
 };
 use grantry_store::{AuditEntry, Rotation, RotationOutcome, StoredGrant};
 use metrics::counter;
@@ -95,7 +95,7 @@ impl Grants {
         match self.persistence.rotate(Arc::clone(&rotation)).await? {
             RotationOutcome::Refreshed { counter } => {
                 count("refreshed");
-                count_issued();
+                count_issued(PersistenceMode::Sync);
                 self.respond(&rotation.token, successor(counter)).await
             }
             RotationOutcome::Repeated { counter, token } => {

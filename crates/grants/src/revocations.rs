@@ -7,18 +7,23 @@
 //!    is, at the cost of one entry; what is asked for afterwards has seen it and lives.
 
 use grantry_protocol::{
-    ClientId, GrantId, LogEntry, LogHead, LogKind, Position, Rule, SessionId, Subject, TokenId,
+    ClientId, GrantId, LogEntry, LogHead, LogKind, NodeNumber, Position, Rule, SessionId, Subject, TokenId,
 };
 use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend};
 use serde_json::json;
 
-use crate::tokens::opaque;
+use crate::tokens::{Recognized, opaque};
 use crate::{Actor, GrantError, Grants};
 
 /// What is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevocationTarget {
     Token(TokenId),
+    /// A token whose text says that this node answered with it before its row was written.
+    Deferred {
+        id: TokenId,
+        by: NodeNumber,
+    },
     Client(ClientId),
     Subject(Subject),
     Grant(GrantId),
@@ -55,7 +60,8 @@ impl Grants {
     ) -> Result<RevocationOutcome, GrantError> {
         let rule = match target {
             // 1.
-            RevocationTarget::Token(id) => return self.revoke_one(id, actor).await,
+            RevocationTarget::Token(id) => return self.revoke_one(id, None, actor).await,
+            RevocationTarget::Deferred { id, by } => return self.revoke_one(id, Some(by), actor).await,
             RevocationTarget::Grant(id) => return self.revoke_one_grant(id, actor).await,
             // 2.
             RevocationTarget::Client(id) => Rule::Client(id),
@@ -89,12 +95,21 @@ impl Grants {
     /// What the text of a token of this deployment names: an access token, or the grant of a refresh token.
     pub fn revocation_target(&self, text: &str) -> Option<RevocationTarget> {
         let grant = opaque::read_refresh(&self.keys, text).map(|token| RevocationTarget::Grant(token.grant));
-        grant.or_else(|| self.recognize_token(text).map(|recognized| RevocationTarget::Token(recognized.id)))
+        grant.or_else(|| {
+            let Recognized { id, deferred_by, .. } = self.recognize_token(text)?;
+            Some(deferred_by.map_or(RevocationTarget::Token(id), |by| RevocationTarget::Deferred { id, by }))
+        })
     }
 
-    async fn revoke_one(&self, id: TokenId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
+    async fn revoke_one(
+        &self,
+        id: TokenId,
+        deferred_by: Option<NodeNumber>,
+        actor: &Actor,
+    ) -> Result<RevocationOutcome, GrantError> {
+        let unwritten = deferred_by.map(|by| self.settings.unwritten(id, by));
         let audit = self.revocation_audit(actor, LogKind::Token, id.to_string());
-        Ok(self.persistence.revoke(id, Some(audit)).await?.into())
+        Ok(self.persistence.revoke(id, unwritten, Some(audit)).await?.into())
     }
 
     async fn revoke_one_grant(&self, id: GrantId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use grantry_protocol::{ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules};
+use grantry_protocol::{
+    ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules, NodeNumber, PersistenceMode, TokenId,
+};
+use grantry_store::Unwritten;
 
 /// Far more than a request can take from its first read to its commit.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
@@ -23,6 +26,10 @@ pub struct TokenSettings {
     pub refresh_grace: Lifetime,
     /// The audience of a token that was asked for without `resource`.
     pub default_audience: Audience,
+    /// When access tokens are persisted, unless the client's metadata say otherwise.
+    pub persistence: PersistenceMode,
+    /// Whether there is a queue for mode async.
+    pub has_queue: bool,
 }
 
 /// Names the key and the fix.
@@ -89,7 +96,7 @@ impl TokenSettings {
     }
 
     pub(crate) fn metadata_rules(&self) -> MetadataRules {
-        MetadataRules { retention_time: self.retention_time }
+        MetadataRules { retention_time: self.retention_time, has_queue: self.has_queue }
     }
 
     pub(crate) fn lifetime_for(&self, client: &Client) -> Lifetime {
@@ -98,6 +105,15 @@ impl TokenSettings {
 
     pub(crate) fn policy_for(&self, client: &Client) -> ActiveTokenPolicy {
         client.metadata.active_token_policy.unwrap_or(self.active_token_policy)
+    }
+
+    pub(crate) fn persistence_for(&self, client: &Client) -> PersistenceMode {
+        client.metadata.persistence.unwrap_or(self.persistence)
+    }
+
+    /// A token lives for less than `retention_time`.
+    pub(crate) fn unwritten(&self, id: TokenId, by: NodeNumber) -> Unwritten {
+        Unwritten { by, expires_by: id.made_at() + self.retention_time.as_duration() }
     }
 
     /// For a client with very short tokens half their lifetime is enough; otherwise none would ever be reused.

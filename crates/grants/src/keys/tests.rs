@@ -12,10 +12,12 @@ use async_trait::async_trait;
 use grantry_jose::Algorithm;
 use grantry_persistence::{Persistence, PersistenceSettings};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock, Rng, ScopeSet,
-    Secret, Seen, Slot, TimeOrderedIds, Timestamp,
+    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock,
+    PersistenceMode, Rng, ScopeSet, Secret, Seen, Slot, TimeOrderedIds, Timestamp,
 };
-use grantry_store::{FaultyStore, Issue, KeyPurpose, MemoryStore, Outage, StoreError, TokenWrite, Tokens};
+use grantry_store::{
+    FaultyStore, Issue, KeyPurpose, MemoryStore, NodeId, Outage, StoreError, TokenWrite, Tokens,
+};
 
 use super::{KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey};
 use crate::tokens::opaque::{self, RefreshToken};
@@ -95,8 +97,10 @@ impl Deployment {
                 retry_count: 3,
                 queue_capacity: 8,
                 max_batch: 8,
+                pool_size: 0,
                 retention_time: RETENTION,
             },
+            NodeId([1; 16]),
         );
         let settings = TokenSettings {
             issuer: "https://issuer.example".to_owned(),
@@ -108,6 +112,8 @@ impl Deployment {
             refresh_token_idle: Lifetime::from_secs(14 * 86_400),
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::default(),
+            persistence: PersistenceMode::Sync,
+            has_queue: false,
         };
         let (store, clock, rng) = (self.store.clone(), self.clock.clone(), self.rng.clone());
         Ok(Grants::new(store, persistence, keys, settings, Arc::new(NoFetch), clock, rng))

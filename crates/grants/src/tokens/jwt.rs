@@ -1,7 +1,7 @@
 //! JWT access tokens (RFC 9068).
 
 use grantry_jose::{sign_compact, verify_compact};
-use grantry_protocol::{AccessToken, AudienceClaim, Secret, TokenId};
+use grantry_protocol::{AccessToken, AudienceClaim, NodeNumber, Secret, TokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::{GrantError, KeyRing};
@@ -15,6 +15,21 @@ const TYP: &str = "at+jwt";
 enum Stored {
     /// In the store: without its row the token is not valid.
     Row,
+    /// The same, but the node with this number answered with it first, and the row may still be on its way.
+    Queue(NodeNumber),
+}
+
+impl Stored {
+    fn of(token: &AccessToken) -> Self {
+        token.deferred_by.map_or(Self::Row, Self::Queue)
+    }
+
+    const fn deferred_by(self) -> Option<NodeNumber> {
+        match self {
+            Self::Row => None,
+            Self::Queue(node) => Some(node),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -37,8 +52,7 @@ struct Claims<'a> {
 struct ReadClaims {
     iss: String,
     jti: String,
-    #[serde(rename = "grantry_stored")]
-    _stored: Stored,
+    grantry_stored: Stored,
 }
 
 pub async fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret, GrantError> {
@@ -51,15 +65,15 @@ pub async fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<
         iat: token.issued_at.as_secs(),
         exp: token.expires_at.as_secs(),
         jti: token.id.to_string(),
-        grantry_stored: Stored::Row,
+        grantry_stored: Stored::of(token),
     };
     Ok(Secret::new(sign_compact(keys.signer().as_ref(), TYP, &claims).await?))
 }
 
-pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<TokenId> {
+pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<(TokenId, Option<NodeNumber>)> {
     let claims: ReadClaims = verify_compact(text, TYP, |kid| keys.signing_key_by_id(kid)).ok()?;
     if claims.iss != issuer {
         return None;
     }
-    claims.jti.parse().ok()
+    Some((claims.jti.parse().ok()?, claims.grantry_stored.deferred_by()))
 }

@@ -9,12 +9,12 @@ use grantry_grants::{
     NewClient, Proof, TokenResponse, TokenSettings,
 };
 use grantry_jose::{Algorithm, SigningKey, base64url};
-use grantry_persistence::{Persistence, PersistenceSettings};
+use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal};
 use grantry_protocol::{
     ActiveTokenPolicy, Audience, ClientMetadata, Clock, JwtBearerRequest, Lifetime, ManualClock, OAuthError,
-    RefreshRequest, RequestIds, Rng, ScopeSet, Secret, Timestamp, TokenId, Wanted,
+    PersistenceMode, RefreshRequest, RequestIds, Rng, ScopeSet, Secret, Timestamp, TokenId, Wanted,
 };
-use grantry_store::{AuditRecord, AuditTrail, FaultyStore, MemoryStore};
+use grantry_store::{AuditRecord, AuditTrail, FaultyStore, MemoryStore, NodeId};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -96,6 +96,8 @@ pub fn settings() -> TokenSettings {
         refresh_token_idle: Lifetime::from_secs(7_200),
         refresh_grace: Lifetime::from_secs(30),
         default_audience: Audience::new(vec!["https://api.example".to_owned()]),
+        persistence: PersistenceMode::Sync,
+        has_queue: false,
     }
 }
 
@@ -164,9 +166,16 @@ impl World {
             retry_count: 3,
             queue_capacity: 64,
             max_batch: 16,
+            pool_size: 2,
             retention_time: settings.retention_time.as_duration(),
         };
-        let persistence = Persistence::start(store.clone(), clock.clone(), limits);
+        let node = NodeId::random(rng.as_ref());
+        let persistence = if settings.has_queue {
+            let journal = QueueJournal::Off(node);
+            Persistence::start_with_queue(store.clone(), clock.clone(), limits, journal).await.unwrap()
+        } else {
+            Persistence::start(store.clone(), clock.clone(), limits, node)
+        };
         let grants = Grants::new(
             store.clone(),
             persistence,
