@@ -45,6 +45,7 @@ pub fn this_program() -> Result<PathBuf, Failure> {
 pub struct Guarded {
     name: &'static str,
     child: Child,
+    is_released: bool,
 }
 
 impl Guarded {
@@ -53,7 +54,7 @@ impl Guarded {
         let child = command.stdin(Stdio::null()).spawn();
         let child =
             child.map_err(|error| Failure::new(format!("the {name} ({program}) does not start: {error}")))?;
-        Ok(Self { name, child })
+        Ok(Self { name, child, is_released: false })
     }
 
     /// What it prints first; its standard output must be a pipe.
@@ -75,8 +76,26 @@ impl Guarded {
     ///
     /// # Errors
     /// It did not end in time, or not well; it is gone nevertheless.
-    pub fn stop(mut self, patience: Duration) -> Result<(), Failure> {
-        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+    pub fn stop(self, patience: Duration) -> Result<(), Failure> {
+        self.end_by("TERM", patience)
+    }
+
+    /// The same with SIGINT, at which PostgreSQL ends without waiting for its clients to leave.
+    ///
+    /// # Errors
+    /// As for [`Guarded::stop`].
+    pub fn interrupt(self, patience: Duration) -> Result<(), Failure> {
+        self.end_by("INT", patience)
+    }
+
+    /// Lets it live on, and returns its process id.
+    pub fn release(mut self) -> u32 {
+        self.is_released = true;
+        self.child.id()
+    }
+
+    fn end_by(mut self, signal: &str, patience: Duration) -> Result<(), Failure> {
+        let asked = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
         asked.map_err(|error| Failure::new(format!("the command kill does not start: {error}")))?;
         let until = clock::now() + patience;
         while clock::now() < until {
@@ -86,7 +105,7 @@ impl Guarded {
             thread::sleep(LOOK_AGAIN);
         }
         Err(Failure::new(format!(
-            "the {} did not end within {patience:?} of SIGTERM and was killed",
+            "the {} did not end within {patience:?} of SIG{signal} and was killed",
             self.name
         )))
     }
@@ -102,7 +121,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if self.ended().is_none() {
+        if !self.is_released && self.ended().is_none() {
             // It may have ended just now; either way nothing is left of it after the wait.
             let _ = self.child.kill();
             let _ = self.child.wait();

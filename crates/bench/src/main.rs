@@ -1,27 +1,34 @@
 //! A load generator for any OAuth 2.0 server. It speaks HTTP and knows nothing of how the server is built, so that a
-//! figure for one server means the same as a figure for another.
+//! figure for one server means the same as a figure for another. Only what it compares Grantry with, and the counting
+//! of rows, touch databases.
 
 mod assertion;
 mod baseline;
+mod baseline_postgres;
 mod bodies;
 mod caller;
 mod child;
+mod cleanup;
 mod clock;
 mod compare;
 mod credentials;
 mod discovery;
 mod failure;
+mod filling;
 mod form;
 mod grantry;
 mod grants;
 mod growth;
 mod http1;
+mod latency_proxy;
 mod load;
 mod machine;
 mod mix;
+mod modes;
 mod options;
 mod pace;
 mod pool;
+mod postgres;
 mod progress;
 mod raw_sqlite;
 mod report;
@@ -31,6 +38,7 @@ mod scenario;
 mod stats;
 mod supply;
 mod table;
+mod tables;
 mod tally;
 mod target;
 
@@ -54,10 +62,18 @@ enum Command {
     Baseline(baseline::BaselineArgs),
     /// Insert token rows into SQLite without any server: the ceiling for issuing on SQLite
     RawSqlite(raw_sqlite::RawSqliteArgs),
+    /// Write each request's token into PostgreSQL and answer: the ceiling for issuing on PostgreSQL
+    BaselinePostgres(baseline_postgres::BaselinePostgresArgs),
     /// Start a Grantry server and compare it with both ceilings in alternating rounds
     Compare(compare::CompareArgs),
     /// Refresh a server's grants a million times: does it slow down, does the store grow by more than tokens?
     Growth(growth::GrowthArgs),
+    /// Compare the modes of token persistence on PostgreSQL, near and far, with disks fast and slow
+    Modes(modes::ModesArgs),
+    /// Issue and introspect on PostgreSQL with ever more tokens there: does it slow down?
+    Tables(tables::TablesArgs),
+    /// Let a million expired tokens go from PostgreSQL, by partition and by DELETE: what does it cost, who feels it?
+    Cleanup(cleanup::CleanupArgs),
     /// Make a key with which `run --subjects` signs assertions, and print the JWK set that the client registers
     AssertionKey(assertion::AssertionKeyArgs),
 }
@@ -108,8 +124,12 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => one_core()?.block_on(run::run(&args)),
         Command::Baseline(args) => all_cores()?.block_on(baseline::run(&args)),
         Command::RawSqlite(args) => one_core()?.block_on(raw_sqlite::run(&args)),
+        Command::BaselinePostgres(args) => all_cores()?.block_on(baseline_postgres::run(&args)),
         Command::Compare(args) => one_core()?.block_on(compare::run(&args)),
         Command::Growth(args) => one_core()?.block_on(growth::run(&args)),
+        Command::Modes(args) => one_core()?.block_on(modes::run(&args)),
+        Command::Tables(args) => one_core()?.block_on(tables::run(&args)),
+        Command::Cleanup(args) => one_core()?.block_on(cleanup::run(&args)),
         Command::AssertionKey(args) => assertion::make(&args),
     }
 }

@@ -1,8 +1,8 @@
 //! The raw grouped insert: the rows that issuing writes, without a server in front of SQLite. Whatever has arrived
 //! while the last transaction was committed makes the next one; nobody waits for a timer.
 //!
-//! All SQL of this program is in this file. It is written against `crates/store-sqlite/src/migrations`, and a test
-//! runs it there.
+//! All that this program says to SQLite is in this file. It is written against `crates/store-sqlite/src/migrations`,
+//! and a test runs it there.
 
 use std::{
     collections::BTreeMap,

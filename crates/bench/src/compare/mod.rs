@@ -4,21 +4,22 @@ mod figures;
 mod rounds;
 
 use std::{
-    path::PathBuf,
-    process::{Command, ExitCode, Stdio},
+    path::{Path, PathBuf},
+    process::ExitCode,
     time::Duration,
 };
 
 use clap::{Args, value_parser};
 
 use crate::{
-    child::{Guarded, STOP_WITHIN, this_program, unless_told_to_stop},
+    baseline,
+    child::{STOP_WITHIN, unless_told_to_stop},
     failure::Failure,
-    grantry::{self, Grantry},
+    grantry::{self, Grantry, Setup},
     options, report,
 };
 use figures::Comparison;
-use rounds::Rounds;
+use rounds::{Databases, Rounds};
 
 #[derive(Args)]
 #[command(after_long_help = HOW)]
@@ -72,10 +73,11 @@ async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     args.markdown.as_deref().map(figures::check_marks).transpose()?;
     let server_bin = grantry::program(args.server_bin.as_deref())?;
     let directory = grantry::temporary_directory(&args.work_dir)?;
-    let server = Grantry::start(&server_bin, directory.path()).await?;
-    let (baseline, baseline_url) = start_baseline()?;
-    let rounds =
-        Rounds::new(args, &server, &baseline_url, grantry::migrate_raw(&server_bin, directory.path())?)?;
+    let databases = Databases::prepare(&server_bin, directory.path())?;
+    let server =
+        Grantry::start(&server_bin, directory.path(), &Setup::sqlite(&databases.of_the_server)).await?;
+    let (baseline, baseline_url) = baseline::start(&["baseline"])?;
+    let rounds = Rounds::new(args, &server, &baseline_url, databases)?;
     let subjects = rounds.measure().await?;
     baseline.stop(STOP_WITHIN)?;
     server.stop(STOP_WITHIN)?;
@@ -90,15 +92,12 @@ async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns where it listens too.
-fn start_baseline() -> Result<(Guarded, String), Failure> {
-    let mut command = Command::new(this_program()?);
-    command.args(["baseline", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-    let mut baseline = Guarded::start("baseline server", &mut command)?;
-    let line = baseline.first_line()?;
-    let url = line.strip_prefix("listening on ").map(str::to_owned);
-    let url = url.ok_or_else(|| {
-        Failure::new(format!("the baseline server does not say where it listens: {line:?}"))
-    })?;
-    Ok((baseline, url))
+impl Databases {
+    /// The one for the raw insert gets the server's tables and nothing else.
+    fn prepare(program: &Path, directory: &Path) -> Result<Self, Failure> {
+        let raw = grantry::temporary_directory(directory)?;
+        let of_the_raw_insert = directory.join("raw.db");
+        grantry::migrate(program, raw.path(), &Setup::sqlite(&of_the_raw_insert))?;
+        Ok(Self { of_the_server: directory.join("grantry.db"), of_the_raw_insert })
+    }
 }

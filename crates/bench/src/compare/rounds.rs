@@ -95,14 +95,19 @@ pub struct Pair {
     pub reference: Figure,
 }
 
+/// SQLite files.
+pub struct Databases {
+    pub of_the_server: PathBuf,
+    pub of_the_raw_insert: PathBuf,
+}
+
 pub struct Rounds {
     rounds: u32,
     load: Load,
     server: Endpoints,
-    server_database: PathBuf,
     grants: Grants,
     baseline: Endpoints,
-    raw_database: PathBuf,
+    databases: Databases,
     bar: ProgressBar,
 }
 
@@ -111,7 +116,7 @@ impl Rounds {
         args: &CompareArgs,
         server: &Grantry,
         baseline_url: &str,
-        raw_database: PathBuf,
+        databases: Databases,
     ) -> Result<Self, Failure> {
         let load = Load {
             connections: args.connections,
@@ -128,10 +133,9 @@ impl Rounds {
             rounds: args.rounds,
             load,
             server: server.endpoints()?,
-            server_database: server.database.clone(),
             grants: server.grants(GRANTS),
             baseline: grantry::endpoints(baseline_url)?,
-            raw_database,
+            databases,
             bar: progress::bar(steps, args.quiet, "{bar:40} {pos}/{len} {msg}"),
         })
     }
@@ -187,7 +191,7 @@ impl Rounds {
     /// With the rows checked.
     async fn on_server(&self, spec: &Spec, supply: &Supply) -> Result<Figure, Failure> {
         let counts_rows = spec.scenario != Scenario::Introspect;
-        let count = || counts_rows.then(|| raw_sqlite::count(&self.server_database)).transpose();
+        let count = || counts_rows.then(|| raw_sqlite::count(&self.databases.of_the_server)).transpose();
         let before = count()?;
         let measured = load::measure(spec, supply).await?;
         let rows = before.zip(count()?).map(|(before, after)| Rows {
@@ -204,7 +208,7 @@ impl Rounds {
 
     /// Refreshing must leave as many rows as there are grants.
     fn check_grants(&self) -> Result<(), Failure> {
-        let rows = raw_sqlite::count_of(&self.server_database, "grants")?;
+        let rows = raw_sqlite::count_of(&self.databases.of_the_server, "grants")?;
         if rows == GRANTS {
             return Ok(());
         }
@@ -216,7 +220,9 @@ impl Rounds {
         match subject.reference {
             Reference::RawInsert => {
                 let Load { connections, warmup, seconds, .. } = self.load;
-                let inserted = raw_sqlite::insert(&self.raw_database, connections, warmup, seconds).await?;
+                let inserted =
+                    raw_sqlite::insert(&self.databases.of_the_raw_insert, connections, warmup, seconds)
+                        .await?;
                 let (per_second, latency_us) = (inserted.per_second, inserted.latency_us);
                 Ok(Figure { per_second, latency_us, rows: Some(inserted.rows) })
             }

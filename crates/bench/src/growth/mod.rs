@@ -23,7 +23,7 @@ use crate::{
     child::{STOP_WITHIN, unless_told_to_stop},
     failure::Failure,
     form::Form,
-    grantry::{self, Grantry, REFRESH_CLIENT},
+    grantry::{self, Grantry, REFRESH_CLIENT, Setup},
     load::{self, Load},
     options, progress,
     report::{self, Report},
@@ -107,7 +107,7 @@ async fn grow(args: &GrowthArgs) -> Result<ExitCode, Failure> {
     let directory = grantry::temporary_directory(&args.work_dir)?;
     let bar = progress::bar(args.plan.refreshes, args.quiet, "{bar:40} {percent:>3} % {msg}");
     let mut grown = Served::start(&program, directory.path(), &args.plan).await?;
-    let before = Account::take(&grown.server.database)?;
+    let before = Account::take(&grown.database)?;
     let mut measured = Vec::new();
     for (name, begin) in stations {
         bar.set_message(format!("to the {name}"));
@@ -122,7 +122,7 @@ async fn grow(args: &GrowthArgs) -> Result<ExitCode, Failure> {
         measured.push(Station::new(name, rounds)?);
     }
     bar.finish_and_clear();
-    let after = Account::take(&grown.server.database)?;
+    let after = Account::take(&grown.database)?;
     let growth = Growth::new(args.plan, measured, grown.refreshed, before, after);
     grown.server.stop(STOP_WITHIN)?;
     report::print(&growth.markdown())?;
@@ -193,6 +193,7 @@ impl Plan {
 /// A server with its grants.
 struct Served {
     server: Grantry,
+    database: PathBuf,
     spec: Spec,
     supply: Supply,
     /// How often it has been refreshed; each was answered with both tokens.
@@ -201,7 +202,8 @@ struct Served {
 
 impl Served {
     async fn start(program: &Path, directory: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let server = Grantry::start(program, directory).await?;
+        let database = directory.join("grantry.db");
+        let server = Grantry::start(program, directory, &Setup::sqlite(&database)).await?;
         let load = Load {
             connections: plan.connections,
             rate: None,
@@ -222,7 +224,7 @@ impl Served {
             load,
         };
         let supply = Supply::obtain(&spec).await?;
-        Ok(Self { server, spec, supply, refreshed: 0 })
+        Ok(Self { server, database, spec, supply, refreshed: 0 })
     }
 
     /// Returns how long it took.

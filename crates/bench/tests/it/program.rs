@@ -29,6 +29,16 @@ pub fn bench(flags: &[&str]) -> Ran {
     }
 }
 
+/// What it printed, and what it wrote to the file of `--out`.
+pub fn figures(flags: &[&str]) -> (String, serde_json::Value) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("out.json");
+    let output = Command::new(PROGRAM).args(flags).arg("--out").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    (String::from_utf8(output.stdout).unwrap(), json)
+}
+
 /// With every endpoint named.
 pub fn run_against(url: &str, scenario: &str, flags: &[&str]) -> Ran {
     let [token, introspect, revoke] =

@@ -1,11 +1,12 @@
 //! A real server in a temporary directory, with the clients that the measurements use. It is started, configured and asked
 //! as an operator would: by its command line, its configuration file and its admin API.
 
+mod gauge;
+mod setup;
+
 use std::{
-    fs::{self, File},
-    net::TcpListener,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -20,12 +21,16 @@ use crate::{
     clock,
     credentials::{Auth, Credentials},
     failure::Failure,
+    form::Param,
     grants::Grants,
     http1::{Head, once},
+    load::Load,
     pool,
-    scenario::{Endpoints, token_form},
+    scenario::{Endpoints, Scenario, Spec, token_form},
     target::Target,
 };
+use setup::Configured;
+pub use setup::{Setup, migrate};
 
 const ADMIN: &str = "bench-admin";
 /// The server lives for minutes, on loopback, with nothing in it.
@@ -49,22 +54,20 @@ pub struct Grantry {
     pub url: String,
     admin_url: String,
     assertion_key: Arc<AssertionKey>,
-    pub database: PathBuf,
 }
 
 impl Grantry {
-    /// Returns when it is ready and has its clients.
-    pub async fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
-        let [port, admin_port] = free_ports()?;
-        let (config, database) = write_config(directory, "grantry", port, admin_port)?;
-        let log = directory.join("grantry.log");
-        let mut command = command(program, &config, "serve", &log)?;
+    /// Returns when it is ready and has its clients. Everything that it makes is made in `directory`, which belongs to
+    /// it alone, or in the store of `setup`.
+    pub async fn start(program: &Path, directory: &Path, setup: &Setup) -> Result<Self, Failure> {
+        let configured = Configured::write(program, directory, setup)?;
+        let mut command = configured.command("serve")?;
         command.env("GRANTRY_BOOTSTRAP_CLIENT_ID", ADMIN).env("GRANTRY_BOOTSTRAP_CLIENT_SECRET", SECRET);
         let process = Guarded::start("server", &mut command)?;
-        let url = format!("http://127.0.0.1:{port}");
-        let admin_url = format!("http://127.0.0.1:{admin_port}");
+        let log = configured.log();
+        let Configured { url, admin_url, .. } = configured;
         let assertion_key = Arc::new(AssertionKey::generate()?);
-        let mut server = Self { process, log, url, admin_url, assertion_key, database };
+        let mut server = Self { process, log, url, admin_url, assertion_key };
         server.wait_until_ready().await?;
         server.create_clients().await?;
         Ok(server)
@@ -87,6 +90,17 @@ impl Grantry {
             scope: Some(SCOPE.to_owned()),
         };
         Grants::of_subjects(subjects, assertions, credentials(REFRESH_CLIENT))
+    }
+
+    /// A gauge of its metrics.
+    ///
+    /// # Errors
+    /// It has none of this name.
+    pub async fn gauge(&self, name: &str) -> Result<f64, Failure> {
+        let head = Head::get(&own_target(&self.admin_url, "/metrics")?)?;
+        let answer = once(head, Bytes::new(), ANSWER_WITHIN).await?;
+        let found = gauge::read(&String::from_utf8_lossy(&answer.body), name);
+        found.ok_or_else(|| self.failure(&format!("the server's metrics have no gauge {name}")))
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
@@ -168,6 +182,14 @@ pub fn endpoints(url: &str) -> Result<Endpoints, Failure> {
     })
 }
 
+/// Token requests of [`OPAQUE_CLIENT`], each in a slot of its own.
+pub fn own_slots(scenario: Scenario, endpoints: Endpoints, pool: u64, load: Load) -> Spec {
+    let credentials = credentials(OPAQUE_CLIENT);
+    let resource = Param { name: "resource".into(), value: "https://bench.example/{n}".into() };
+    let form = token_form(Some(SCOPE), &[resource], &credentials);
+    Spec { scenario, endpoints, credentials, form, pool, grants: None, load }
+}
+
 /// The server to measure: the one named, or the one beside this program.
 ///
 /// # Errors
@@ -191,74 +213,8 @@ pub fn temporary_directory(work_dir: &Path) -> Result<tempfile::TempDir, Failure
         .map_err(|error| Failure::new(format!("--work-dir {} cannot be used: {error}", work_dir.display())))
 }
 
-/// For a configuration file in TOML, whose basic strings escape as Rust's do for the characters of a path.
-fn quoted(path: &Path) -> String {
-    format!("{:?}", path.display().to_string())
-}
-
 pub fn credentials(client: &str) -> Credentials {
     Credentials { client_id: client.into(), secret: SECRET.into(), auth: Auth::Basic }
-}
-
-/// An empty database with the server's tables, for the raw insert.
-pub fn migrate_raw(program: &Path, directory: &Path) -> Result<PathBuf, Failure> {
-    let [port, admin_port] = free_ports()?;
-    let (config, database) = write_config(directory, "raw", port, admin_port)?;
-    let log = directory.join("raw.log");
-    let status = command(program, &config, "migrate", &log)?.status();
-    let status =
-        status.map_err(|error| Failure::new(format!("{} does not start: {error}", program.display())))?;
-    if status.success() {
-        return Ok(database);
-    }
-    Err(Failure::new(format!("`grantry --config FILE migrate` ended with {status}\n{}", end_of(&log))))
-}
-
-/// Returns the configuration file and the database that it names.
-fn write_config(
-    directory: &Path,
-    name: &str,
-    port: u16,
-    admin_port: u16,
-) -> Result<(PathBuf, PathBuf), Failure> {
-    let database = directory.join(format!("{name}.db"));
-    let url = quoted(Path::new(&format!("sqlite:{}", database.display())));
-    let key = quoted(&directory.join(format!("{name}.key")));
-    let text = format!(
-        "[server]\nissuer = \"http://127.0.0.1:{port}\"\nlisten = \"127.0.0.1:{port}\"\n\
-         admin_listen = \"127.0.0.1:{admin_port}\"\n[store]\nurl = {url}\n[keys]\nmaster_key_file = {key}\n"
-    );
-    let config = directory.join(format!("{name}.toml"));
-    let written = fs::write(&config, text);
-    written.map_err(|error| Failure::new(format!("{} cannot be written: {error}", config.display())))?;
-    Ok((config, database))
-}
-
-/// Without the settings that the caller's environment may hold: only the file counts.
-fn command(program: &Path, config: &Path, subcommand: &str, log: &Path) -> Result<Command, Failure> {
-    let no_log =
-        |error: std::io::Error| Failure::new(format!("{} cannot be written: {error}", log.display()));
-    let out = File::create(log).map_err(no_log)?;
-    let mut command = Command::new(program);
-    command.arg("--config").arg(config).arg(subcommand);
-    command.stdout(out.try_clone().map_err(no_log)?).stderr(out);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GRANTRY_") {
-            command.env_remove(name);
-        }
-    }
-    Ok(command)
-}
-
-/// Two, held together so that they differ.
-fn free_ports() -> Result<[u16; 2], Failure> {
-    let bind = || {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
-        Ok::<_, std::io::Error>((listener, port))
-    };
-    let both = bind().and_then(|first| Ok([first.1, bind()?.1]));
-    both.map_err(|error| Failure::new(format!("no free port on 127.0.0.1: {error}")))
 }
 
 fn end_of(log: &Path) -> String {
