@@ -202,9 +202,7 @@ impl Queue {
     pub async fn drain(&self) -> usize {
         self.index.stop();
         loop {
-            let state = self.index.look();
-            self.meters.show(state);
-            if state.depth == 0 {
+            if self.index.show(&self.meters).depth == 0 {
                 break;
             }
             sleep(DRAIN_LOOK).await;

@@ -10,6 +10,7 @@ use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 use crate::journal::Receipt;
+use crate::queue::meters::Meters;
 
 /// How long a token stays findable here after its row was written: a request that looked before it was answered, and
 /// in the store before it was written, claims its slot in the meantime and must meet it.
@@ -208,18 +209,28 @@ impl Index {
     }
 
     pub fn look(&self) -> QueueState {
+        self.state().look()
+    }
+
+    /// Under the lock: a writer that looked earlier must not overwrite what a later one shows.
+    pub fn show(&self, meters: &Meters) -> QueueState {
         let state = self.state();
-        let parked = state.parked.len();
-        let oldest = state.unwritten.first_key_value().map(|(_, entry)| entry.since);
-        QueueState {
-            depth: state.unwritten.len().saturating_sub(parked),
-            parked,
-            lag: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
-        }
+        let look = state.look();
+        meters.show(look);
+        look
     }
 }
 
 impl State {
+    fn look(&self) -> QueueState {
+        let oldest = self.unwritten.first_key_value().map(|(_, entry)| entry.since);
+        QueueState {
+            depth: self.unwritten.len().saturating_sub(self.parked.len()),
+            parked: self.parked.len(),
+            lag: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
+    }
+
     fn insert(&mut self, issue: Arc<Issue>) -> Arc<Entry> {
         let entry = Entry::new(issue);
         self.unwritten.insert(entry.id(), Arc::clone(&entry));

@@ -31,11 +31,11 @@ impl Worker {
         let mut arrived = Vec::with_capacity(self.max_batch);
         while jobs.recv_many(&mut arrived, self.max_batch).await > 0 {
             self.meters.batch_size.record(arrived.len() as f64);
-            self.meters.show(self.index.look());
+            self.index.show(&self.meters);
             let started = Instant::now();
             self.settle(arrived.split_off(0)).await;
             self.meters.drain_seconds.record(started.elapsed());
-            self.meters.show(self.index.look());
+            self.index.show(&self.meters);
         }
     }
 
@@ -56,7 +56,7 @@ impl Worker {
                     }
                     Err(error) if error.is_outage() => {
                         self.meters.retries.increment(1);
-                        self.meters.show(self.index.look());
+                        self.index.show(&self.meters);
                         tracing::warn!(%error, count = batch.len(), "queued tokens could not be written; trying again in {pause:?}");
                         sleep(pause).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);
