@@ -468,8 +468,9 @@ mod tests {
 
     #[test]
     fn async_needs_a_queue() {
-        assert_eq!(refused_field(json!({ "persistence": "async" })), "persistence");
-        let metadata: ClientMetadata = serde_json::from_value(json!({ "persistence": "async" })).unwrap();
+        assert_eq!(refused_field(serde_json::json!({ "persistence": "async" })), "persistence");
+        let metadata: ClientMetadata =
+            serde_json::from_value(serde_json::json!({ "persistence": "async" })).unwrap();
         metadata.validate(&MetadataRules { has_queue: true, ..RULES }).unwrap();
     }
 
