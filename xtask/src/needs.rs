@@ -1,17 +1,19 @@
 //! What the tests run besides our own binary, and how to get it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{self, Failure};
 
 /// Binary -> Debian package. Only what a test of today starts: a longer list costs everybody a longer first run.
-const NEEDS: &[(&str, &str)] = &[("sqlite3", "sqlite3"), ("curl", "curl")];
+const NEEDS: &[(&str, &str)] =
+    &[("sqlite3", "sqlite3"), ("curl", "curl"), ("postgres", "postgresql"), ("pgbouncer", "pgbouncer")];
 
 /// Installs what is missing, or says exactly what to type.
 pub fn install() -> Result<(), Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = |binary: &str| std::env::split_paths(&path).any(|dir| dir.join(binary).is_file());
+    let directories = directories();
+    let on_path = |binary: &str| directories.iter().any(|directory| directory.join(binary).is_file());
     let packages = missing(on_path);
     if packages.is_empty() {
         println!("xtask: needs: {} are installed", names().join(", "));
@@ -27,6 +29,14 @@ pub fn install() -> Result<(), Failure> {
     // Lists first: on a machine that was never updated apt knows no package at all.
     run::step("update the package lists", &mut apt(sudo, &["apt-get".into(), "update".into()]))?;
     run::step("install what the tests need", &mut apt(sudo, &apt_install(&packages)))
+}
+
+/// The path, and where Debian puts servers: a user's path has neither, and the tests look there, too.
+fn directories() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let servers = versions.map(|version| version.path().join("bin"));
+    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).chain(servers).collect()
 }
 
 fn names() -> Vec<&'static str> {

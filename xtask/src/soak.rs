@@ -6,7 +6,8 @@ use crate::{nearest, needs};
 
 struct Soak {
     name: &'static str,
-    test: &'static str,
+    /// They run side by side.
+    tests: &'static [&'static str],
     rounds: u32,
     about: &'static str,
 }
@@ -14,31 +15,48 @@ struct Soak {
 const SOAKS: &[Soak] = &[
     Soak {
         name: "collide",
-        test: "soak::collide",
+        tests: &["soak::collide"],
         rounds: 1000,
         about: "two processes on one SQLite file, the same requests to both",
     },
     Soak {
         name: "crash",
-        test: "soak::crash",
+        tests: &["soak::crash"],
         rounds: 50,
         about: "kill -9 with writes in flight, restart, check every acknowledged token",
     },
     Soak {
+        name: "crash-matrix",
+        tests: &[
+            "soak::crash_matrix_sync",
+            "soak::crash_matrix_async_fsync",
+            "soak::crash_matrix_async_os",
+            "soak::crash_matrix_async_off",
+        ],
+        rounds: 100,
+        about: "servers, databases, connections, disks and power fail, in every mode of persistence",
+    },
+    Soak {
+        name: "recoveries",
+        tests: &["soak::recoveries"],
+        rounds: 2000,
+        about: "two processes on one PostgreSQL, the same requests to both, until so many recoveries",
+    },
+    Soak {
         name: "refresh",
-        test: "soak::refresh",
+        tests: &["soak::refresh"],
         rounds: 2000,
         about: "two processes spend the same refresh token at the same instant",
     },
     Soak {
         name: "refresh-crash",
-        test: "soak::refresh_crash",
+        tests: &["soak::refresh_crash"],
         rounds: 100,
         about: "kill -9 before the commit of a rotation, after it, and under load; then retry",
     },
     Soak {
         name: "rotate-keys",
-        test: "soak::rotate_keys",
+        tests: &["soak::rotate_keys"],
         rounds: 60,
         about: "signing and MAC keys rotated under load, then revoked",
     },
@@ -49,26 +67,18 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     needs::install()?;
     let cargo_test = || {
         let mut command = run::cargo();
-        command.args([
-            "test",
-            "--release",
-            "--package",
-            "grantry-server",
-            "--test",
-            "it",
-            "--",
-            "--exact",
-            soak.test,
-        ]);
+        command.args(["test", "--release", "--package", "grantry-server", "--test", "it", "--", "--exact"]);
+        command.args(soak.tests);
         command
     };
     // A filter that matches nothing passes; a soak that tests nothing must not.
-    println!("xtask: soak: build the release profile and look for {}", soak.test);
+    println!("xtask: soak: build the release profile and look for {}", soak.tests.join(", "));
     let listed = run::output(cargo_test().arg("--list"))?;
-    if !listed.lines().any(|line| line.strip_suffix(": test") == Some(soak.test)) {
+    let is_listed = |test: &str| listed.lines().any(|line| line.strip_suffix(": test") == Some(test));
+    if let Some(missing) = soak.tests.iter().find(|test| !is_listed(test)) {
         return Err(Failure::Failed(format!(
-            "the test `{}` is not in crates/server/tests/it. Fix: write it, or correct SOAKS in xtask/src/soak.rs",
-            soak.test
+            "the test `{missing}` is not in crates/server/tests/it. Fix: write it, or correct SOAKS in \
+             xtask/src/soak.rs"
         )));
     }
     println!("xtask: soak: {}: {rounds} rounds of {}", soak.name, soak.about);
@@ -119,7 +129,7 @@ mod tests {
     fn parsed(line: &str) -> Result<(&'static str, u32), String> {
         let words: Vec<String> = line.split_whitespace().map(String::from).collect();
         match parse(&words) {
-            Ok((soak, rounds)) => Ok((soak.test, rounds)),
+            Ok((soak, rounds)) => Ok((soak.tests[0], rounds)),
             Err(Failure::Usage(why) | Failure::Failed(why)) => Err(why),
         }
     }

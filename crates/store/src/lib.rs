@@ -21,6 +21,7 @@ mod nodes;
 mod retention;
 mod revocations;
 mod tokens;
+pub mod transfer;
 mod writes;
 
 pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge};

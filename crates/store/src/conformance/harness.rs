@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     Announcement, AuditEntry, AuditRecord, ClientChange, ClientDeletion, ClientOutcome, Issue, RevokeOutcome,
-    Store, StoredToken, TokenWrite, WriteOutcome,
+    Store, StoredToken, Swept, TokenWrite, WriteOutcome,
 };
 
 mod grants;
@@ -28,6 +28,9 @@ const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub struct Harness {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
+    /// How much later than it could the store removes what it removes with others of its time. Zero for a store that
+    /// removes row by row; its clean-up is then held to each row.
+    pub sweep_granularity: Duration,
     ids: TimeOrderedIds,
     rng: Counter,
     _guard: Option<Box<dyn Any + Send + Sync>>,
@@ -53,6 +56,7 @@ impl Harness {
         Self {
             store: make(Arc::clone(&clock)),
             clock,
+            sweep_granularity: Duration::ZERO,
             ids: TimeOrderedIds::default(),
             rng: Counter::default(),
             _guard: None,
@@ -66,11 +70,44 @@ impl Harness {
         self
     }
 
+    /// The same for a store whose clean-up is coarse.
+    #[must_use]
+    pub fn sweeping_late(mut self, granularity: Duration) -> Self {
+        self.sweep_granularity = granularity;
+        self
+    }
+
     /// The same with a decorator in front of the store.
     #[must_use]
     pub fn decorated(mut self, decorate: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         self.store = decorate(self.store);
         self
+    }
+
+    /// Lets as much time pass as the store may be late, and removes all that may go.
+    pub async fn sweep_late(&self, retention: Duration) -> Swept {
+        self.clock.advance(self.sweep_granularity);
+        let mut all = Swept::default();
+        for _ in 0..1000 {
+            let swept = self.store.retention_sweep(retention, 100).await.unwrap();
+            if swept.is_empty() {
+                return all;
+            }
+            all.tokens += swept.tokens;
+            all.slots += swept.slots;
+            all.log_entries += swept.log_entries;
+            all.nodes += swept.nodes;
+            all.assertions += swept.assertions;
+            all.early_ends += swept.early_ends;
+        }
+        panic!("the clean-up does not come to an end");
+    }
+
+    /// For counts that only a store which removes row by row keeps.
+    pub fn assert_swept(&self, swept: Swept, rows: Swept) {
+        if self.sweep_granularity.is_zero() {
+            assert_eq!(swept, rows);
+        }
     }
 
     pub fn now(&self) -> Timestamp {

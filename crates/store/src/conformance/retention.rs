@@ -27,7 +27,8 @@ pub async fn an_expired_token_stays_for_the_retention_time(harness: Harness) {
     assert!(is_stored(&harness, &token).await);
 
     harness.clock.advance(TICK);
-    assert_eq!(sweep(&harness, RETENTION, 100).await, Swept { tokens: 1, slots: 1, ..Swept::default() });
+    let swept = harness.sweep_late(RETENTION).await;
+    harness.assert_swept(swept, Swept { tokens: 1, slots: 1, ..Swept::default() });
     assert!(!is_stored(&harness, &token).await);
 }
 
@@ -49,19 +50,21 @@ pub async fn a_sweep_is_bounded_by_its_limit(harness: Harness) {
     }
     harness.clock.advance(RETENTION + TICK);
     let step = |tokens, log_entries| Swept { tokens, log_entries, nodes: tokens, ..Swept::default() };
-    assert_eq!(sweep(&harness, RETENTION, 2).await, step(2, 0));
-    assert_eq!(sweep(&harness, RETENTION, 2).await, step(2, 0));
-    assert_eq!(sweep(&harness, RETENTION, 2).await, step(1, 2));
-    assert_eq!(sweep(&harness, RETENTION, 2).await, step(0, 2));
-    assert_eq!(sweep(&harness, RETENTION, 2).await, step(0, 1));
-    assert!(sweep(&harness, RETENTION, 2).await.is_empty());
+    for (nodes, rows) in [(2, step(2, 0)), (2, step(2, 0)), (1, step(1, 2)), (0, step(0, 2)), (0, step(0, 1))] {
+        let swept = sweep(&harness, RETENTION, 2).await;
+        assert_eq!(swept.nodes, nodes);
+        harness.assert_swept(swept, rows);
+    }
+    let swept = harness.sweep_late(RETENTION).await;
+    harness.assert_swept(swept, Swept::default());
     assert_eq!(harness.store.token_count().await, Ok(0));
+    assert_eq!(harness.log().await, []);
 }
 
 pub async fn a_swept_token_frees_the_slot_that_it_still_holds(harness: Harness) {
     let token = harness.issued("billing").await;
     harness.clock.advance(RETENTION + TICK);
-    assert_eq!(sweep(&harness, RETENTION, 100).await.slots, 1);
+    assert_eq!(harness.sweep_late(RETENTION).await.slots, 1);
     assert_eq!(harness.store.token_find_holder(token.slot).await, Ok(None));
     let next = harness.issued("billing").await;
     assert_eq!(harness.holder(&next).await, Some(next.id));
@@ -69,11 +72,13 @@ pub async fn a_swept_token_frees_the_slot_that_it_still_holds(harness: Harness) 
 
 pub async fn a_swept_token_leaves_the_slot_to_its_successor(harness: Harness) {
     let old = harness.issued("billing").await;
-    harness.clock.advance(RETENTION);
+    harness.clock.advance(RETENTION + harness.sweep_granularity);
     let next = harness.token("billing");
     assert_eq!(harness.write(issue_over(old.id, &next)).await, WriteOutcome::Issued);
     harness.clock.advance(TICK);
-    assert_eq!(sweep(&harness, RETENTION, 100).await, Swept { tokens: 1, ..Swept::default() });
+    let swept = sweep(&harness, RETENTION, 100).await;
+    harness.assert_swept(swept, Swept { tokens: 1, ..Swept::default() });
+    assert!(!is_stored(&harness, &old).await);
     assert_eq!(harness.holder(&next).await, Some(next.id));
 }
 
@@ -90,8 +95,10 @@ pub async fn a_rule_stays_for_as_long_as_a_token_that_is_older(harness: Harness)
     assert_eq!(harness.state(token.id).await, TokenState::Revoked);
 
     harness.clock.advance(RETENTION);
-    let swept = sweep(&harness, RETENTION, 100).await;
-    assert_eq!((swept.tokens, swept.log_entries), (1, 1));
+    let swept = harness.sweep_late(RETENTION).await;
+    harness.assert_swept(swept, Swept { tokens: 1, slots: 1, log_entries: 1, ..Swept::default() });
+    assert!(!is_stored(&harness, &token).await);
+    assert_eq!(harness.log().await, []);
 }
 
 pub async fn a_rule_stays_until_it_may_be_forgotten(harness: Harness) {
@@ -121,7 +128,8 @@ pub async fn a_forgotten_entry_leaves_the_head_and_the_numbering_alone(harness: 
     harness.revoke(token.id).await;
     let head = harness.head().await;
     harness.clock.advance(RETENTION + TICK);
-    assert_eq!(sweep(&harness, RETENTION, 100).await.log_entries, 1);
+    let swept = harness.sweep_late(RETENTION).await;
+    harness.assert_swept(swept, Swept { tokens: 1, log_entries: 1, ..Swept::default() });
     assert_eq!(harness.head().await, head);
     assert_eq!(harness.log().await, []);
 

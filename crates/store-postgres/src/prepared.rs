@@ -1,0 +1,42 @@
+use crate::statement::Statement;
+use crate::{
+    assertions, clients, early_ends, grants, issue, nodes, revocations, rules, slots, tokens, transaction,
+};
+
+/// Those that every link prepares when it is made: all that run for each request.
+pub const PREPARED: &[&Statement] = &[
+    &assertions::ASSERTIONS_LOCK,
+    &assertions::ASSERTIONS_UPSERT,
+    &clients::CLIENTS_FIND,
+    &early_ends::EARLY_ENDS_INSERT,
+    &early_ends::EARLY_ENDS_SELECT,
+    &grants::GRANTS_DISPLACE,
+    &grants::GRANTS_FIND,
+    &grants::GRANTS_INSERT,
+    &grants::GRANTS_LOCK,
+    &grants::GRANTS_UPDATE,
+    &grants::SLOTS_GRANTS_FIND,
+    &issue::TOKENS_ISSUE,
+    &issue::TOKENS_SETTLE,
+    &nodes::NODES_BEAT,
+    &nodes::NODES_LOCK,
+    &nodes::NODES_LOCK_TO_BEAT,
+    &nodes::NODES_LOCK_TO_SETTLE,
+    &revocations::ENTRIES_SELECT,
+    &revocations::LOG_APPEND,
+    &revocations::LOG_HEAD_SELECT,
+    &revocations::LOG_LOCK,
+    &rules::RULES_SELECT,
+    &slots::SLOTS_DELETE,
+    &slots::SLOTS_LOCK,
+    &slots::SLOTS_SELECT,
+    &slots::SLOTS_UPDATE,
+    &tokens::HOLDERS_FIND,
+    &tokens::TOKENS_END,
+    &tokens::TOKENS_FIND,
+    &tokens::TOKENS_FIND_DEFERRED,
+    &tokens::TOKENS_INSERT,
+    &tokens::TOKENS_LOCK,
+    &tokens::TOKENS_SELECT,
+    &transaction::MOMENT_SELECT,
+];

@@ -1,0 +1,47 @@
+//! A real PostgreSQL for tests.
+//!
+//! [`Database::scratch`] is an empty database with our schema, on a server that all test processes of a run share.
+//! [`Server::start`] is a server of a test's own, for tests that stop it, hang it or give it settings. [`PgBouncer`]
+//! stands in front of either. Everything listens on loopback, lives in the system's directory for temporary files and
+//! goes away with the tests, killed ones included.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod account;
+mod binaries;
+mod cluster;
+mod database;
+mod pgbouncer;
+mod server;
+mod shared;
+
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::thread;
+
+pub use database::Database;
+pub use pgbouncer::PgBouncer;
+pub use server::{Server, ServerOptions};
+pub use shared::shared_port;
+
+/// What lies below the nouns, for the tests of it.
+pub mod ground {
+    pub use crate::connect::Connector;
+    pub use crate::errors::{Cause, Error};
+    pub use crate::link::{Begin, Link};
+    pub use crate::migrate::migrate_beyond;
+    pub use crate::partitions::{Maintained, Partitions, Removed, maintain};
+    pub use crate::pool::{Borrowed, Pool};
+    pub use crate::pool_metrics::PoolMetrics;
+    pub use crate::statement::Statement;
+}
+
+/// Runs it to its end from anywhere, on a runtime of its own: what it has spawned ends with it.
+pub fn block_on<F>(work: F) -> F::Output
+where
+    F: Future<Output: Send> + Send,
+{
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    // A runtime can neither run nor be dropped inside another.
+    thread::scope(|scope| scope.spawn(run).join().unwrap_or_else(|panic| resume_unwind(panic)))
+}

@@ -1,0 +1,185 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use grantry_store_postgres::testing::ground::{Connector, Statement, migrate_beyond};
+use grantry_store_postgres::testing::{Database, Server, ServerOptions};
+use grantry_store_postgres::{OpenError, PostgresOptions, PostgresStore, SchemaVersions, StoreTime};
+use tokio_postgres::types::Type;
+
+use super::{Fixed, link, options};
+
+const NEEDED: usize = 1;
+
+/// What a release to come may do while this one works.
+const COMING: &str = "-- oldest code: 1
+ALTER TABLE assertions ADD COLUMN note text NOT NULL DEFAULT '';
+CREATE TABLE next (id uuid PRIMARY KEY);";
+
+const COMING_INDEX: &str = "-- oldest code: 1
+-- without a transaction
+DROP INDEX CONCURRENTLY IF EXISTS nodes_by_heartbeat;
+CREATE INDEX CONCURRENTLY nodes_by_heartbeat ON nodes (last_heartbeat);
+";
+
+/// One after which this release cannot work any more.
+const COMING_BREAK: &str = "-- oldest code: 4
+ALTER TABLE assertions RENAME TO used_assertions;";
+
+const INSERT: Statement = Statement {
+    name: "assertion_insert",
+    sql: "INSERT INTO assertions (key, expires_at) VALUES ($1, 1)",
+    types: &[Type::BYTEA],
+};
+const COUNT: Statement =
+    Statement { name: "assertions_count", sql: "SELECT count(*) FROM assertions", types: &[] };
+
+async fn versions(database: &Database) -> Result<SchemaVersions, OpenError> {
+    PostgresStore::schema_versions(&database.url(), &options()).await
+}
+
+async fn open(url: &str) -> Result<PostgresStore, OpenError> {
+    PostgresStore::open(url, &options(), StoreTime::Database, Fixed::rng()).await
+}
+
+fn schema_connector(database: &Database) -> Connector {
+    Connector::for_schema(&database.url(), &options()).unwrap()
+}
+
+#[tokio::test]
+async fn the_schema_can_be_asked_for_without_touching_the_database() {
+    let database = Database::empty();
+    let missing = versions(&database).await.unwrap();
+    assert_eq!(missing, SchemaVersions { found: 0, needed: NEEDED });
+    assert!(missing.is_behind());
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let client = database.connect().await;
+    assert_eq!(client.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0);
+
+    open(&database.url()).await.unwrap();
+    assert_eq!(versions(&database).await.unwrap(), SchemaVersions { found: NEEDED, needed: NEEDED });
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_take_turns() {
+    for _ in 0..10 {
+        let database = Database::empty();
+        let url = database.url();
+        let (one, two, three) = tokio::join!(open(&url), open(&url), open(&url));
+        for opened in [one, two, three] {
+            opened.map(drop).unwrap();
+        }
+        // Making the first tables is a race that one wins; adding a column twice would fail.
+        let connector = schema_connector(&database);
+        let upgrade = || migrate_beyond(&connector, &[COMING]);
+        let (one, two, three) = tokio::join!(upgrade(), upgrade(), upgrade());
+        one.and(two).and(three).unwrap();
+        let heads = "SELECT count(*) FROM log_head";
+        assert_eq!(database.connect().await.query_one(heads, &[]).await.unwrap().get::<_, i64>(0), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_node_goes_on_while_the_next_release_changes_the_schema() {
+    let database = Database::scratch();
+    let (writing, reading) = (link(&database.url()).await, link(&database.url()).await);
+    for link in [&writing, &reading] {
+        link.prepare_all(&[&INSERT, &COUNT]).await.unwrap();
+    }
+    let connector = schema_connector(&database);
+    let migrated = AtomicBool::new(false);
+    let upgrade = async {
+        migrate_beyond(&connector, &[COMING, COMING_INDEX]).await.unwrap();
+        migrated.store(true, Ordering::Relaxed);
+    };
+    let work = async {
+        let (mut written, mut after) = (0_u32, 0);
+        while after < 10 {
+            after += u8::from(migrated.load(Ordering::Relaxed));
+            writing.execute(&INSERT, &[&written.to_be_bytes().as_slice()]).await.unwrap();
+            written += 1;
+            let seen: i64 = reading.query_one(&COUNT, &[]).await.unwrap().get(0);
+            assert_eq!(seen, i64::from(written));
+        }
+    };
+    tokio::join!(upgrade, work);
+    // A node of this release can start, too; `grantry migrate` has nothing to do for it.
+    let found = versions(&database).await.unwrap();
+    assert_eq!(found, SchemaVersions { found: NEEDED + 2, needed: NEEDED });
+    assert!(!found.is_behind());
+    open(&database.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_that_this_release_cannot_work_with_is_refused_and_left_alone() {
+    let database = Database::scratch();
+    migrate_beyond(&schema_connector(&database), &[COMING, COMING_INDEX, COMING_BREAK]).await.unwrap();
+    let refused = open(&database.url()).await.map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::NewerSchema { found: 4, known: NEEDED, .. }), "{refused}");
+    assert!(versions(&database).await.is_err());
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing_and_the_next_start_tries_again() {
+    let database = Database::scratch();
+    let broken = "-- oldest code: 1\nCREATE TABLE next (id uuid PRIMARY KEY); SELECT 1 / 0;";
+    let failed = migrate_beyond(&schema_connector(&database), &[broken]).await.unwrap_err();
+    assert!(matches!(failed, OpenError::Migration { migration: 2, .. }), "{failed}");
+    assert_eq!(versions(&database).await.unwrap().found, NEEDED);
+    migrate_beyond(&schema_connector(&database), &[COMING]).await.unwrap();
+    assert_eq!(versions(&database).await.unwrap().found, NEEDED + 1);
+}
+
+/// The second has nothing to wait for but the first, and what it waits for is not in anybody's way.
+#[tokio::test]
+async fn a_migration_waits_for_a_lock_in_steps() {
+    let database = Database::scratch();
+    let client = database.connect().await;
+    client.batch_execute("BEGIN; INSERT INTO assertions VALUES ('a', 1)").await.unwrap();
+    let brief = PostgresOptions { lock_timeout: Duration::from_millis(50), ..options() };
+    let connector = Connector::for_schema(&database.url(), &brief).unwrap();
+    let upgrade = migrate_beyond(&connector, &[COMING]);
+    let release = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'assertions'::regclass";
+        let mut times = 0;
+        while times < 2 {
+            let other = database.connect().await;
+            times += other.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0);
+            // wait: the migration to have met the lock twice
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+    };
+    let (upgraded, ()) = tokio::join!(upgrade, release);
+    upgraded.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let database = Database::empty();
+    database.connect().await.batch_execute("CREATE TABLE bookmarks (url text)").await.unwrap();
+    let refused = open(&database.url()).await.map(drop).unwrap_err();
+    assert!(matches!(&refused, OpenError::AnotherProgram { table, .. } if table == "bookmarks"), "{refused}");
+    assert!(!refused.to_string().contains("postgres://"));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named_without_the_password() {
+    let port = {
+        let mut server = Server::start(&ServerOptions::default());
+        server.stop();
+        server.port()
+    };
+    let refused =
+        open(&format!("postgres://me:hunter2@127.0.0.1:{port}/tokens")).await.map(drop).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.starts_with(&format!("PostgreSQL at 127.0.0.1:{port}/tokens cannot be reached")), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn options_out_of_bounds_are_named_with_their_bounds() {
+    let none = PostgresOptions { write_links: 0, ..options() };
+    let refused =
+        PostgresStore::open("postgres://localhost/x", &none, StoreTime::Database, Fixed::rng()).await;
+    assert_eq!(refused.map(drop).unwrap_err().to_string(), "write_links is 0; it must be from 1 to 8");
+}
