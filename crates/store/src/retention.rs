@@ -40,6 +40,10 @@ pub trait Retention: Send + Sync {
     /// have. A
     /// shorter setting never removes a live token. A slot whose holder has merely expired stays until the holder's row
     /// leaves: the next issue takes it over, so that nothing has to find expired slots.
+    ///
+    /// A store that drops tokens or log entries together with others of their time removes them later than it could, by
+    /// a bounded time, never sooner; of those it counts what it drops as a whole, not rows. Slots whose holder expired
+    /// longer than `retention` ago may go by themselves there.
     async fn retention_sweep(&self, retention: Duration, limit: usize) -> Result<Swept>;
 
     /// Looks at the next `limit` grants with an id above `after`, in the order of their ids, and removes those that

@@ -6,7 +6,7 @@ use std::time::Duration;
 use grantry_store::FaultyStore;
 use grantry_store::conformance::Harness;
 use grantry_store_postgres::testing::{Database, block_on};
-use grantry_store_postgres::{PostgresStore, StoreTime};
+use grantry_store_postgres::{PostgresOptions, PostgresStore, StoreTime};
 
 use crate::{Fixed, options};
 
@@ -15,11 +15,15 @@ use crate::{Fixed, options};
 const SWEPT_LATE: Duration = Duration::from_secs(3 * 24 * 3600);
 
 fn postgres() -> Harness {
+    harness(options())
+}
+
+fn harness(options: PostgresOptions) -> Harness {
     let database = Database::scratch();
     let harness = Harness::new(|clock| {
         let (url, time) = (database.url(), StoreTime::Clock(clock));
         Arc::new(
-            block_on(async move { PostgresStore::open(&url, &options(), time, Fixed::rng()).await }).unwrap(),
+            block_on(async move { PostgresStore::open(&url, &options, time, Fixed::rng()).await }).unwrap(),
         )
     });
     harness.keeping(database).sweeping_late(SWEPT_LATE)
@@ -39,4 +43,15 @@ mod behind_faulty_store {
     }
 
     grantry_store::conformance_suite!(behind_faults);
+}
+
+/// As behind a pooler in transaction mode, where a statement comes with its types and nothing outlives a transaction.
+mod unprepared {
+    use super::*;
+
+    fn unprepared() -> Harness {
+        harness(PostgresOptions { prepared: false, ..options() })
+    }
+
+    grantry_store::conformance_suite!(unprepared);
 }

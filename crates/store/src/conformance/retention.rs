@@ -50,7 +50,8 @@ pub async fn a_sweep_is_bounded_by_its_limit(harness: Harness) {
     }
     harness.clock.advance(RETENTION + TICK);
     let step = |tokens, log_entries| Swept { tokens, log_entries, nodes: tokens, ..Swept::default() };
-    for (nodes, rows) in [(2, step(2, 0)), (2, step(2, 0)), (1, step(1, 2)), (0, step(0, 2)), (0, step(0, 1))] {
+    for (nodes, rows) in [(2, step(2, 0)), (2, step(2, 0)), (1, step(1, 2)), (0, step(0, 2)), (0, step(0, 1))]
+    {
         let swept = sweep(&harness, RETENTION, 2).await;
         assert_eq!(swept.nodes, nodes);
         harness.assert_swept(swept, rows);
