@@ -61,6 +61,8 @@ fn count(swept: Swept) {
         ("slots", swept.slots),
         ("log_entries", swept.log_entries),
         ("nodes", swept.nodes),
+        ("early_ends", swept.early_ends),
+        ("partitions", swept.partitions),
     ] {
         counter!("grantry_retention_removed_total", "noun" => noun).increment(rows);
     }

@@ -34,7 +34,7 @@ impl Retention for PostgresStore {
         let partitions =
             transact!(self, |link| { Ok(partitions::maintain(link, &self.time, retention).await?) })?;
         let swept = transact!(self, |link| { Ok(self.sweep_rows(link, retention, limit).await?) })?;
-        Ok(Swept { tokens: partitions.tokens.dropped, log_entries: swept.log_entries, ..swept })
+        Ok(Swept { partitions: partitions.tokens.dropped + partitions.log.dropped, ..swept })
     }
 
     async fn retention_sweep_grants(
@@ -72,7 +72,7 @@ impl PostgresStore {
             link.commit()
         )?;
         *self.slots_walked.lock().unwrap_or_else(PoisonError::into_inner) = slots.last;
-        Ok(Swept { tokens: 0, slots: slots.freed, log_entries, nodes, assertions, early_ends })
+        Ok(Swept { tokens: 0, slots: slots.freed, log_entries, nodes, assertions, early_ends, partitions: 0 })
     }
 }
 
@@ -100,7 +100,6 @@ async fn oldest_select(link: &Link, now: Option<i64>) -> Result<Oldest> {
     Ok(Oldest { now: timestamp(&row, 0)?, token: made(get(&row, 1)?), grant: made(get(&row, 2)?) })
 }
 
-/// When something was made, in milliseconds: the first 48 bits of its UUIDv7 (RFC 9562 §5.7).
 fn millis_of(id: [u8; TokenId::LEN]) -> i64 {
-    id[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    TokenId::from_bytes(id).made_at().as_millis()
 }

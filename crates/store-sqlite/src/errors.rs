@@ -27,6 +27,9 @@ pub fn is_damaged(error: &rusqlite::Error) -> bool {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub fn classify(error: rusqlite::Error) -> StoreError {
     let message = error.to_string();
+    if let Some(moving) = crate::transfer::of_transfer(&message) {
+        return moving;
+    }
     let Some(code) = primary(&error) else {
         return match error {
             rusqlite::Error::ToSqlConversionFailure(_) => StoreError::Rejected(message),

@@ -43,6 +43,7 @@ mod scratch;
 #[cfg(test)]
 mod statements;
 mod tokens;
+mod transfer;
 mod turnstile;
 mod wal;
 mod writer;
@@ -56,6 +57,7 @@ pub use copy::Progress;
 pub use open_error::OpenError;
 pub use options::SqliteOptions;
 pub use schema::SchemaVersions;
+pub use transfer::SqliteTransfer;
 
 /// Tokens, grants, clients, keys, the revocation log, the audit trail and nodes in one file.
 pub struct SqliteStore {

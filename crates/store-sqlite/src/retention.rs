@@ -49,6 +49,7 @@ fn sweep(tx: &WriteTx<'_>, retention: Duration, limit: i64) -> rusqlite::Result<
         nodes: nodes_sweep(tx, oldest, limit)? as u64,
         assertions: assertions_sweep(tx, tx.now, limit)? as u64,
         early_ends: early_ends_sweep(tx, tx.now, limit)? as u64,
+        partitions: 0,
     })
 }
 
@@ -69,9 +70,9 @@ fn sweep_grants(
 
 type Id = [u8; TokenId::LEN];
 
-/// When something was made, in milliseconds: the first 48 bits of its UUIDv7 (RFC 9562 §5.7).
+/// When something was made.
 fn millis_of(id: Id) -> i64 {
-    id[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    TokenId::from_bytes(id).made_at().as_millis()
 }
 
 const TOKENS_SWEEP: &str = "

@@ -15,6 +15,8 @@ pub struct Swept {
     pub assertions: u64,
     /// Ends of tokens that never got a row.
     pub early_ends: u64,
+    /// Where tokens and log entries leave by whole partitions, those; their rows are not counted then.
+    pub partitions: u64,
 }
 
 /// What one step of the walk over the grants did.

@@ -16,6 +16,9 @@ use crate::queue::meters::Meters;
 /// in the store before it was written, claims its slot in the meantime and must meet it.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How many written tokens linger however small the queue is: a busy node would forget them before their time.
+const LINGERING: usize = 8_192;
+
 /// How far the drain mark stays behind the clock, so that a request under way is not overtaken by it.
 const MARK_DISTANCE: Duration = Duration::from_secs(1);
 
@@ -169,7 +172,7 @@ impl Index {
         let mut state = self.state();
         state.unwritten.remove(&entry.id());
         state.lingering.push_back((Instant::now() + LINGER, Arc::clone(entry)));
-        while state.lingering.len() > self.capacity {
+        while state.lingering.len() > self.capacity.max(LINGERING) {
             state.forget_oldest_written();
         }
         state.forget_written();

@@ -68,6 +68,7 @@ impl Retention for MemoryStore {
             slots,
             log_entries: entries.len() as u64,
             nodes: nodes.len() as u64,
+            partitions: 0,
         })
     }
 
