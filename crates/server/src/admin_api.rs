@@ -210,6 +210,10 @@ impl AdminApi {
         }
     }
 
+    pub async fn persistence_redrive(&self) -> Result<Value, Failure> {
+        self.call(Method::POST, self.url(&["persistence", "redrive"]), None).await
+    }
+
     /// `target` as `POST /admin/v1/revocations` takes it.
     pub async fn revocation_create(&self, target: Value) -> Result<Value, Failure> {
         self.call(Method::POST, self.url(&["revocations"]), Some(target)).await

@@ -6,9 +6,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, Place, TokenPersistence};
 use crate::first_start::Administrator;
-use crate::wire::Place;
 
 pub struct Banner<'a> {
     pub loaded: &'a Loaded,
@@ -30,14 +29,18 @@ impl Banner<'_> {
         let settings = self.loaded.file.as_ref().map_or("defaults".into(), |path| path.to_string_lossy());
         let mut text = format!(
             "Grantry {}\n  public    {scheme}://{}\n  admin     {scheme}://{}\n  issuer    {}\n  store     {}\n  \
-             settings  {settings}\n",
+             tokens    {}\n  settings  {settings}\n",
             env!("CARGO_PKG_VERSION"),
             self.public,
             self.admin,
             self.issuer,
             config.store.url,
+            tokens(&config.token_persistence),
         );
-        if Place::of(config) == Place::Memory {
+        if let Some(risk) = config.token_persistence.risk() {
+            let _ = write!(text, "\n{risk}.\n");
+        }
+        if config.store.url.place() == Place::Memory {
             text.push_str(
                 "\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n",
             );
@@ -92,6 +95,19 @@ impl Banner<'_> {
             "curl -s {trust}-u \"$(cat {})\" -d grant_type=client_credentials {url}/oauth2/token",
             quoted(file)
         )
+    }
+}
+
+/// What an answer waits for.
+fn tokens(setting: &TokenPersistence) -> String {
+    let (writers, journal) = (setting.pool_size, setting.journal.as_str());
+    match setting.journal_options() {
+        _ if !setting.has_queue() => "sync: in the store before the answer".to_owned(),
+        Some(_) => format!(
+            "async: in the journal {} ({journal}) before the answer, then {writers} writers",
+            setting.journal_dir.display()
+        ),
+        None => format!("async: in memory alone before the answer, then {writers} writers"),
     }
 }
 

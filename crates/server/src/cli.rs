@@ -1,6 +1,7 @@
 //! The command line as a person types it. What a command does stands in `commands/`.
 
 mod clients;
+mod journal;
 mod store;
 mod tokens;
 
@@ -11,6 +12,7 @@ use grantry_grants::KeyName;
 use grantry_protocol::ClientId;
 
 pub use self::clients::{ClientsCommand, JWT_BEARER, Metadata, Named};
+pub use self::journal::JournalCommand;
 pub use self::store::StoreCommand;
 pub use self::tokens::{RevocationTarget, TokenCommand};
 
@@ -23,6 +25,7 @@ Examples:
   grantry token get --scope grantry:admin       an access token, for curl
   grantry token inspect TOKEN                   why a token does (not) work
   grantry tokens list --subject alice           what alice has, and `grantry tokens revoke` to end it
+  grantry journal drain DIR                     write what a dead machine's journal holds
   grantry store backup /backup/grantry.db       a copy of the store, while servers run
 
 Every setting can come from the environment: GRANTRY_SERVER__LISTEN=127.0.0.1:9000 grantry";
@@ -85,6 +88,12 @@ pub enum Command {
     Store {
         #[command(subcommand)]
         command: StoreCommand,
+    },
+    /// Tokens that were answered and may not be in the store yet: look at them, write them
+    #[command(after_help = journal::EXAMPLES)]
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
     },
     /// Get access to the admin API back
     Admin {

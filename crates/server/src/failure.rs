@@ -2,6 +2,8 @@ use std::fmt;
 use std::path::Path;
 
 use grantry_grants::{ClientAdminError, GrantError, KeyAdminError, KeyRingError};
+use grantry_persistence::journal::JournalOpenError;
+use grantry_persistence::{PersistenceError, QueueError};
 use grantry_store::StoreError;
 
 use crate::config::Problems;
@@ -39,4 +41,14 @@ macro_rules! failure_from {
     };
 }
 
-failure_from!(Problems, StoreError, KeyRingError, ClientAdminError, KeyAdminError, GrantError);
+failure_from!(
+    Problems,
+    StoreError,
+    KeyRingError,
+    ClientAdminError,
+    KeyAdminError,
+    GrantError,
+    JournalOpenError,
+    QueueError,
+    PersistenceError,
+);

@@ -1,7 +1,8 @@
 //! The first administrator of a store that has none.
 //!
 //! 1. A store with an administrator is left alone.
-//! 2. Processes that start at the same time take turns; the second finds the first one's administrator.
+//! 2. Processes of one machine that start at the same time take turns; the second finds the first one's administrator.
+//!    Between machines the store decides: it takes a first administrator only while it has none.
 //! 3. `GRANTRY_BOOTSTRAP_CLIENT_ID` and `..._SECRET` name the credentials. Nothing is written then.
 //! 4. Else they are made, and written to the file `first-client` before the client is: a crash in between loses
 //!    nothing, because the next start takes the credentials that it finds in the file.
@@ -16,7 +17,6 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Environment, Loaded};
 use crate::failure::Failure;
 use crate::private_file::{self, DirectoryLock, directory_of};
-use crate::wire::Place;
 
 const FILE: &str = "first-client";
 const ID: &str = "admin";
@@ -36,9 +36,9 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
-/// Beside the store; for a store in memory beside the master key.
+/// Beside the store; for a store that is no file beside the master key.
 pub fn file(config: &Config) -> PathBuf {
-    let place = Place::of(config);
+    let place = config.store.url.place();
     directory_of(place.file().unwrap_or(&config.keys.master_key_file)).join(FILE)
 }
 
@@ -59,14 +59,14 @@ pub async fn administrator(
     }
     // 3.
     if let Some(credentials) = from_environment(&loaded.environment)? {
-        if !is_free(grants, &credentials.id).await? {
-            return Err(Failure::new(
+        return match create(grants, credentials).await? {
+            Created::Yes => Ok(Administrator::FromEnvironment),
+            Created::ThereAlready => Ok(Administrator::ThereAlready),
+            Created::IdTaken => Err(Failure::new(
                 "the client that GRANTRY_BOOTSTRAP_CLIENT_ID names exists already and is no administrator; choose \
                  another id, or run: grantry admin recover",
-            ));
-        }
-        grants.administrator_recover(Some(credentials.id), Some(credentials.secret)).await?;
-        return Ok(Administrator::FromEnvironment);
+            )),
+        };
     }
     // 4.
     let credentials = match read(&path)? {
@@ -77,8 +77,32 @@ pub async fn administrator(
             made
         }
     };
-    grants.administrator_recover(Some(credentials.id), Some(credentials.secret)).await?;
-    Ok(Administrator::InFile(path))
+    match create(grants, credentials).await? {
+        Created::Yes => Ok(Administrator::InFile(path)),
+        Created::ThereAlready => {
+            // Credentials of nobody, since a node of another machine was faster.
+            std::fs::remove_file(&path).map_err(|error| Failure::of_file(&path, "removed", &error))?;
+            Ok(Administrator::ThereAlready)
+        }
+        Created::IdTaken => {
+            Err(Failure::new("somebody else made a client at the same time; start the server again"))
+        }
+    }
+}
+
+enum Created {
+    Yes,
+    ThereAlready,
+    IdTaken,
+}
+
+async fn create(grants: &Grants, credentials: Credentials) -> Result<Created, Failure> {
+    match grants.administrator_create_first(credentials.id, credentials.secret).await {
+        Ok(()) => Ok(Created::Yes),
+        Err(ClientAdminError::AdministratorExists) => Ok(Created::ThereAlready),
+        Err(ClientAdminError::AlreadyExists) => Ok(Created::IdTaken),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `None` when there is no such file.

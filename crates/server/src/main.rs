@@ -13,6 +13,7 @@ mod listener;
 mod master_key;
 mod offline;
 mod outbound;
+mod persistence;
 mod private_file;
 mod public_key;
 mod serve;

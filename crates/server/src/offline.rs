@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use grantry_grants::{Grants, KeyRing};
 use grantry_persistence::Persistence;
+use grantry_store::NodeId;
 
 use crate::ambient::{clock, rng};
 use crate::config::Loaded;
 use crate::failure::Failure;
 use crate::outbound::NoRequests;
-use crate::wire::Place;
 use crate::{master_key, wire};
 
 /// How long the store may take to close its file.
@@ -20,22 +20,16 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// The flows, on a store that a server has made before. Must be called inside [`run`].
 pub async fn grants(loaded: &Loaded) -> Result<Grants, Failure> {
     let config = &loaded.config;
-    let place = Place::of(config);
-    let Some(file) = place.file() else {
-        return Err(Failure::new(
-            "store.url is memory:, and such a store exists only inside the running server; ask the server instead",
-        ));
-    };
-    if !file.exists() {
-        return Err(Failure::new(format!(
-            "there is no store {} (store.url) here; start the server once, or run this where its files are",
-            file.display()
-        )));
-    }
+    wire::expect_store(config).await?;
     let store = wire::open(config, clock()).await?;
     let master = master_key::load(loaded, store.as_ref()).await?;
     let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
-    let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
+    let persistence = Persistence::start(
+        Arc::clone(&store),
+        clock(),
+        config.persistence_settings(),
+        NodeId::random(rng().as_ref()),
+    );
     let settings = config.token_settings(config.server.issuer_at(config.server.listen));
     Ok(Grants::new(store, persistence, keys, settings, Arc::new(NoRequests), clock(), rng()))
 }

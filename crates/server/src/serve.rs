@@ -4,16 +4,16 @@
 //! 2. Open the store, with the master key its keys, and start what runs beside the requests.
 //! 3. See to it that somebody can administer.
 //! 4. Serve, until a signal.
-//! 5. Say "not ready", accept nothing more, and let what is under way finish, for as long as
-//!    `limits.shutdown_grace`. A second signal ends it at once.
+//! 5. Say "not ready", accept nothing more, let what is under way finish, and write the tokens that wait for their row,
+//!    for as long as `limits.shutdown_grace`. A second signal ends it at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_grants::{Grants, KeyRing};
 use grantry_persistence::{Persistence, ReadinessProbe};
-use grantry_store::{NodeId, Store};
-use grantry_web::{WebSettings, WebState, admin_router, public_router};
+use grantry_store::Store;
+use grantry_web::{PersistenceFacts, WebSettings, WebState, admin_router, public_router};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -27,7 +27,7 @@ use crate::listener::{Bound, Listener};
 use crate::outbound::Outbound;
 use crate::telemetry::{self, RenderMetrics};
 use crate::tls::Certificate;
-use crate::{first_start, master_key, wire};
+use crate::{first_start, master_key, persistence, wire};
 
 /// How long the store may take to close its files.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -59,10 +59,11 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
     background.0.push(keys.start_reload(master_key::masters(loaded)));
     let issuer = config.server.issuer_at(public.address);
-    let persistence = Persistence::start(Arc::clone(&store), clock(), config.persistence_settings());
+    let persistence = persistence::start(config, Arc::clone(&store)).await?;
     let readiness = background.start_beside(&persistence, &store);
     let settings = config.token_settings(issuer.clone());
-    let grants = Arc::new(Grants::new(store, persistence, keys, settings, outbound, clock(), rng()));
+    let grants =
+        Arc::new(Grants::new(store, Arc::clone(&persistence), keys, settings, outbound, clock(), rng()));
     // 3.
     let administrator = first_start::administrator(loaded, &grants, rng().as_ref()).await?;
     // 4.
@@ -71,6 +72,9 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let stop = watch::Sender::new(false);
     let mut listeners = start_listeners(&web, [public, admin], tls.as_ref(), &config.limits, &stop);
     drop(web);
+    if let Some(risk) = config.token_persistence.risk() {
+        tracing::warn!("{risk}");
+    }
     Banner { loaded, administrator, issuer, public: addresses.0, admin: addresses.1 }.print();
     tracing::info!(public = %addresses.0, admin = %addresses.1, "serving");
     tokio::select! {
@@ -85,12 +89,10 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let grace = config.limits.shutdown_grace.as_duration();
     tracing::info!("stopping: requests that are under way have {grace:?} to finish");
     tokio::select! {
-        finished = tokio::time::timeout(grace, listeners.join_all()) => match finished {
-            Ok(_) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!("stopped, though some connections were still open (limits.shutdown_grace)"),
-        },
+        () = persistence::finish(listeners, &persistence, grace) => tracing::info!("stopped"),
         () = signals.next() => tracing::warn!("stopped at once by a second signal"),
     }
+    persistence::say_what_is_left(&persistence, &config.token_persistence);
     Ok(())
 }
 
@@ -100,7 +102,7 @@ fn web_state(
     readiness: ReadinessProbe,
     render_metrics: RenderMetrics,
 ) -> Arc<WebState> {
-    let limits = &loaded.config.limits;
+    let (limits, persistence) = (&loaded.config.limits, &loaded.config.token_persistence);
     let settings = WebSettings {
         limits: grantry_web::Limits {
             max_body_bytes: limits.max_body_bytes,
@@ -112,6 +114,10 @@ fn web_state(
             failed_attempts_window: limits.failed_attempts_window.as_duration(),
         },
         trusted_proxies: loaded.config.server.trusted_proxies.clone(),
+        persistence: PersistenceFacts {
+            pool_size: persistence.pool_size,
+            journal: persistence.has_queue().then(|| persistence.journal.as_str()),
+        },
     };
     WebState::new(grants, readiness, settings, render_metrics, rng().as_ref())
 }
@@ -140,8 +146,7 @@ struct Background(Vec<JoinHandle<()>>);
 impl Background {
     fn start_beside(&mut self, persistence: &Arc<Persistence>, store: &Arc<dyn Store>) -> ReadinessProbe {
         let probe = ReadinessProbe::default();
-        let node = NodeId::random(rng().as_ref());
-        self.0.push(tokio::spawn(probe.clone().run(Arc::clone(persistence), Arc::clone(store), node)));
+        self.0.push(tokio::spawn(probe.clone().run(Arc::clone(persistence), Arc::clone(store))));
         self.0.push(persistence.start_retention());
         probe
     }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 /// From a commit in memory to a store that hangs, in seconds.
 const SECONDS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
 /// How often the exporter folds what was recorded into its histograms, so that they stay small unasked.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -60,6 +60,27 @@ pub fn start_metrics() -> Result<(RenderMetrics, JoinHandle<()>), Failure> {
     describe_counter!(
         "grantry_tls_reloads_total",
         "Changes of the certificate that were taken over or refused."
+    );
+    describe_gauge!(
+        "grantry_persistence_queue_depth",
+        "Tokens that were answered and wait for their row; token_persistence.queue_capacity is the bound."
+    );
+    describe_gauge!("grantry_persistence_lag_seconds", "Age of the oldest token that waits for its row.");
+    describe_gauge!(
+        "grantry_persistence_tokens_at_risk",
+        "Tokens that would be lost with this machine: those that wait and those that are parked."
+    );
+    describe_gauge!(
+        "grantry_persistence_parked",
+        "Tokens that the store has refused; grantry journal redrive tries them again."
+    );
+    describe_counter!(
+        "grantry_deferrals_refused_total",
+        "Tokens that were committed before the answer although their mode is async, and why."
+    );
+    describe_counter!(
+        "grantry_settlements_total",
+        "Rows of tokens that were answered before, by what became of them."
     );
     describe_gauge!("grantry_outbound_running_requests", "Requests of the server's own that are under way.");
     describe_counter!(

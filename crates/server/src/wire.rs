@@ -6,65 +6,162 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use grantry_protocol::{Clock, Timestamp};
+use grantry_store::transfer::{TransferSource, TransferState, TransferTarget};
 use grantry_store::{MemoryStore, Store};
+use grantry_store_postgres::{PostgresOptions, PostgresStore, StoreTime};
 pub use grantry_store_sqlite::Progress as Copied;
-use grantry_store_sqlite::{BackupError, SchemaVersions, SqliteOptions, SqliteStore};
+use grantry_store_sqlite::{BackupError, SqliteOptions, SqliteStore};
 
-use crate::config::Config;
+use crate::ambient::rng;
+use crate::config::{Config, Place, StoreUrl};
 use crate::failure::Failure;
 use crate::private_file::directory_of;
 
-/// Where a store is, from its URL; the URL has been checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    Memory,
-    Sqlite(PathBuf),
-}
-
-impl Place {
-    pub fn of(config: &Config) -> Self {
-        match config.store.url.strip_prefix("sqlite:") {
-            Some(path) => Self::Sqlite(PathBuf::from(path)),
-            None => Self::Memory,
-        }
-    }
-
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Memory => None,
-            Self::Sqlite(path) => Some(path),
-        }
-    }
-}
-
 /// Opens the store, brings its schema up to date, and makes it where it is missing.
 pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Failure> {
-    let path = match Place::of(config) {
-        Place::Memory => return Ok(Arc::new(MemoryStore::new(clock))),
-        Place::Sqlite(path) => path,
+    match config.store.url.place() {
+        Place::Memory => Ok(Arc::new(MemoryStore::new(clock))),
+        Place::Sqlite(path) => {
+            let options = SqliteOptions {
+                busy_timeout: config.store.busy_timeout.as_duration(),
+                ..SqliteOptions::default()
+            };
+            let file = path.clone();
+            let store = blocking(move || SqliteStore::open(file, options, clock)).await?;
+            refuse_moved(&path)?;
+            Ok(Arc::new(store))
+        }
+        Place::Postgres(url) => {
+            let options = postgres_options(config);
+            // What is compared with "now" is compared with the database's, which all nodes share.
+            let opened = PostgresStore::open(url.expose(), &options, StoreTime::Database, rng()).await;
+            let store = opened.map_err(|error| Failure::new(error.to_string()))?;
+            if store.is_being_filled().await? {
+                return Err(Failure::new(format!(
+                    "a copy to {url} has begun and not ended; let grantry store copy finish, or empty the database"
+                )));
+            }
+            Ok(Arc::new(store))
+        }
+    }
+}
+
+/// A server on it would be of no use, and one that was started by mistake should say so.
+fn refuse_moved(path: &Path) -> Result<(), Failure> {
+    let state = SqliteStore::transfer_state(path).map_err(|error| Failure::new(error.to_string()))?;
+    match state {
+        None | Some(TransferState::Copying { .. }) => Ok(()),
+        Some(TransferState::Fenced { .. }) => Err(Failure::new(format!(
+            "{} is being moved to another store (grantry store copy); let that finish, or give the store back to its \
+             servers: grantry store copy --abort",
+            path.display()
+        ))),
+        Some(TransferState::Moved { target, .. }) => Err(Failure::new(format!(
+            "{} was moved to {target} (grantry store copy); set store.url to that",
+            path.display()
+        ))),
+    }
+}
+
+/// Both ends of a move: the store of the settings, and the one at `to`.
+pub struct Transfer {
+    pub source: Box<dyn TransferSource>,
+    pub target: Box<dyn TransferTarget>,
+}
+
+pub async fn transfer(config: &Config, to: &StoreUrl) -> Result<Transfer, Failure> {
+    let source = transfer_source(config)?;
+    let Place::Postgres(url) = to.place() else {
+        return Err(Failure::new(
+            "--to must be postgres://USER@HOST/DATABASE; other targets are not supported",
+        ));
     };
-    let options =
-        SqliteOptions { busy_timeout: config.store.busy_timeout.as_duration(), ..SqliteOptions::default() };
-    let store = blocking(move || SqliteStore::open(path, options, clock)).await?;
-    Ok(Arc::new(store))
+    let opened =
+        PostgresStore::open(url.expose(), &postgres_options(config), StoreTime::Database, rng()).await;
+    let target = opened.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Transfer { source, target: Box::new(target) })
+}
+
+pub fn transfer_source(config: &Config) -> Result<Box<dyn TransferSource>, Failure> {
+    let Place::Sqlite(path) = config.store.url.place() else {
+        return Err(Failure::new(
+            "store.url must be the sqlite:PATH that is moved; other sources are not supported",
+        ));
+    };
+    if !path.exists() {
+        return Err(Failure::new(format!(
+            "there is no store {} (store.url) here; run this where its files are",
+            path.display()
+        )));
+    }
+    let source = SqliteStore::transfer(&path).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Box::new(source))
 }
 
 /// Found and needed version of the schema; `None` where there is no schema.
 pub async fn schema_versions(config: &Config) -> Result<Option<(usize, usize)>, Failure> {
-    let Place::Sqlite(path) = Place::of(config) else { return Ok(None) };
-    let SchemaVersions { found, needed } = blocking(|| SqliteStore::schema_versions(path)).await?;
-    Ok(Some((found, needed)))
+    Ok(match config.store.url.place() {
+        Place::Memory => None,
+        Place::Sqlite(path) => {
+            let versions = blocking(|| SqliteStore::schema_versions(path)).await?;
+            Some((versions.found, versions.needed))
+        }
+        Place::Postgres(url) => {
+            let versions = PostgresStore::schema_versions(url.expose(), &postgres_options(config)).await;
+            let versions = versions.map_err(|error| Failure::new(error.to_string()))?;
+            Some((versions.found, versions.needed))
+        }
+    })
+}
+
+fn postgres_options(config: &Config) -> PostgresOptions {
+    let store = &config.store;
+    PostgresOptions {
+        prepared: store.prepared,
+        write_links: store.write_connections,
+        read_links: store.read_connections,
+        busy_timeout: store.busy_timeout.as_duration(),
+        statement_timeout: store.statement_timeout(),
+        lock_timeout: store.lock_timeout(),
+        connect_timeout: store.connect_timeout.as_duration(),
+        retention_time: config.tokens.retention_time.as_duration(),
+        ..PostgresOptions::default()
+    }
+}
+
+/// Refuses where no server has made a store yet: who works on it without a server means one that is there.
+pub async fn expect_store(config: &Config) -> Result<(), Failure> {
+    match config.store.url.place() {
+        Place::Memory => Err(Failure::new(
+            "store.url is memory:, and such a store exists only inside the running server; ask the server instead",
+        )),
+        Place::Sqlite(path) if !path.exists() => Err(Failure::new(format!(
+            "there is no store {} (store.url) here; start the server once, or run this where its files are",
+            path.display()
+        ))),
+        Place::Sqlite(_) => Ok(()),
+        Place::Postgres(url) => match schema_versions(config).await? {
+            Some((0, _)) => Err(Failure::new(format!(
+                "there is no store in {url} (store.url) yet; start the server once, or correct store.url"
+            ))),
+            _ => Ok(()),
+        },
+    }
 }
 
 /// Where the store is, for work that needs a file.
 pub fn store_path(config: &Config) -> Result<PathBuf, Failure> {
-    let place = Place::of(config);
-    place.file().map(Path::to_owned).ok_or_else(|| {
-        Failure::new(
-            "store.url is memory:, and such a store exists only inside the running server and goes with it; backups \
-             are for sqlite:",
-        )
-    })
+    Err(Failure::new(match config.store.url.place() {
+        Place::Sqlite(path) => return Ok(path),
+        Place::Memory => {
+            "store.url is memory:, and such a store exists only inside the running server and goes with it; backups are \
+             for sqlite:"
+        }
+        Place::Postgres(_) => {
+            "store.url is postgres://, which is backed up with PostgreSQL's own tools: pg_dump while servers run, or \
+             pg_basebackup and an archive of the WAL for any point in time"
+        }
+    }))
 }
 
 /// The store's file, which a server has made before.

@@ -16,4 +16,4 @@ mod routes;
 mod state;
 
 pub use routes::{admin_router, public_router};
-pub use state::{Limits, WebSettings, WebState};
+pub use state::{Limits, PersistenceFacts, WebSettings, WebState};

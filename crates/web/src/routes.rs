@@ -40,6 +40,8 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
         .route("/admin/v1/clients/{client_id}/secret", post(admin::clients::rotate_secret))
         .route("/admin/v1/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/admin/v1/keys/{purpose}/{version}/revoke", post(admin::keys::revoke))
+        .route("/admin/v1/persistence", get(admin::persistence::read))
+        .route("/admin/v1/persistence/redrive", post(admin::persistence::redrive))
         .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
         .route("/admin/v1/tokens", get(admin::tokens::list))
         .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect));

@@ -35,6 +35,15 @@ pub struct WebSettings {
     pub limits: Limits,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    pub persistence: PersistenceFacts,
+}
+
+/// What `[token_persistence]` says, for operators who ask.
+#[derive(Debug, Clone, Copy)]
+pub struct PersistenceFacts {
+    pub pool_size: usize,
+    /// `fsync`, `os` or `off`; absent where there is no queue.
+    pub journal: Option<&'static str>,
 }
 
 /// What the handlers share.

@@ -80,9 +80,10 @@ pub enum ClientsCommand {
     Delete(Named),
 }
 
-const UNSETTABLE: [&str; 10] = [
+const UNSETTABLE: [&str; 11] = [
     "client_name",
     "active_token_policy",
+    "persistence",
     "access_token_lifetime",
     "resources",
     "allowed_resources",
@@ -122,6 +123,9 @@ pub struct Metadata {
     /// What it gets that asks again while it has a token
     #[arg(long, value_parser = ["reuse", "replace", "multiple"])]
     pub active_token_policy: Option<String>,
+    /// When its access tokens are in the store: before the answer, or after it; without it as the server's settings say
+    #[arg(long, value_parser = ["sync", "async"])]
+    pub persistence: Option<String>,
     /// As in 30m
     #[arg(long)]
     pub access_token_lifetime: Option<Lifetime>,

@@ -166,6 +166,7 @@ fn fields(metadata: Metadata) -> Result<Map<String, Value>, Failure> {
         ("token_endpoint_auth_method", metadata.auth_method.map(Value::from)),
         ("access_token_format", metadata.access_token_format.map(Value::from)),
         ("active_token_policy", metadata.active_token_policy.map(Value::from)),
+        ("persistence", metadata.persistence.map(Value::from)),
         ("access_token_lifetime", metadata.access_token_lifetime.map(|lifetime| lifetime.to_string().into())),
         ("resources", list(metadata.resource)),
         ("allowed_resources", list(metadata.allowed_resource)),

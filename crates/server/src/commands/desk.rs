@@ -106,6 +106,17 @@ impl Desk {
         }
     }
 
+    /// Of the server that is asked; the queue exists nowhere else.
+    pub async fn persistence_redrive(&self) -> Result<Value, Failure> {
+        match self {
+            Self::Online(api) => api.persistence_redrive().await,
+            Self::Offline(_) => Err(Failure::new(
+                "parked tokens are with the running server: run this without --offline, or stop the server and drain \
+                 its journal (grantry journal drain)",
+            )),
+        }
+    }
+
     pub async fn key_list(&self) -> Result<Vec<Value>, Failure> {
         match self {
             Self::Online(api) => api.key_list().await,

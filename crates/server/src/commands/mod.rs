@@ -4,11 +4,15 @@ mod admin;
 mod clients;
 mod config;
 mod desk;
+mod journal;
+mod journal_drain;
+mod journal_inspect;
 mod keys;
 mod login;
 mod migrate;
 mod print;
 mod store;
+mod store_copy;
 mod subject_tokens;
 mod token;
 
@@ -27,6 +31,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token { command } => token::run(&settings(file)?, command),
         Command::Keys { command } => keys::run(&settings(file)?, command),
         Command::Config { command } => config::run(file, &command),
+        Command::Journal { command } => journal::run(file, command),
         Command::Store { command } => store::run(&settings(file)?, command),
         Command::Migrate => migrate::run(&settings(file)?),
         Command::Admin { command } => admin::run(&settings(file)?, command),

@@ -1,10 +1,11 @@
 //! What the commands say on standard output.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::exit;
 use std::time::{Duration, SystemTime};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 /// Ends the program where nobody takes its output: quietly for `| head`, with an error for a full disk, because a
@@ -52,6 +53,17 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
     };
     print(head);
     rows.iter().for_each(|row| print(std::array::from_fn(|column| row[column].as_str())));
+}
+
+/// Progress, shown on a terminal only.
+pub fn bar(what: &'static str, length: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}");
+    ProgressBar::new(length)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(what)
 }
 
 /// Seconds since the epoch as people read them (RFC 3339).

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use grantry_protocol::{Clock, Timestamp};
 use grantry_store::Store;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 
 use crate::ambient::{SystemClock, clock};
 use crate::cli::StoreCommand;
-use crate::commands::print;
+use crate::commands::{print, store_copy};
 use crate::config::Loaded;
 use crate::failure::Failure;
 use crate::wire::{self, Copied};
@@ -33,6 +33,10 @@ pub fn run(loaded: &Loaded, command: StoreCommand) -> Result<(), Failure> {
     offline::run(Box::pin(async move {
         match command {
             StoreCommand::Backup { file } => backup(loaded, file).await,
+            StoreCommand::Copy { to, to_file, abort: false, yes: _, output } => {
+                store_copy::copy(loaded, &store_copy::target(to, to_file)?, output).await
+            }
+            StoreCommand::Copy { yes, .. } => store_copy::abort(loaded, yes).await,
             StoreCommand::Restore { file, yes } => restore(loaded, file, yes).await,
         }
     }))
@@ -41,7 +45,7 @@ pub fn run(loaded: &Loaded, command: StoreCommand) -> Result<(), Failure> {
 async fn backup(loaded: &Loaded, file: PathBuf) -> Result<(), Failure> {
     let store = wire::store_file(&loaded.config)?;
     let began = SystemClock.now();
-    let bar = bar("copying");
+    let bar = print::bar("copying", 0);
     let copied = wire::backup(store.clone(), file.clone(), report_to(&bar)).await;
     bar.finish_and_clear();
     let said = describe(&store, &file, copied?, began);
@@ -91,7 +95,7 @@ async fn restore(loaded: &Loaded, file: PathBuf, yes: bool) -> Result<(), Failur
     let began = SystemClock.now();
     let keep_until =
         began + config.token_settings(config.server.issuer_at(config.server.listen)).rule_memory();
-    let bar = bar("restoring");
+    let bar = print::bar("restoring", 0);
     let copied = wire::restore(file.clone(), store.clone(), keep_until, clock(), report_to(&bar)).await;
     bar.finish_and_clear();
     let said = describe(&file, &store, copied?, began);
@@ -132,15 +136,6 @@ fn is_wanted(store: &Path, file: &Path) -> Result<bool, Failure> {
         .read_line(&mut answer)
         .map_err(|error| Failure::new(format!("no answer can be read: {error}")))?;
     Ok(answer.trim() == "yes")
-}
-
-/// Shown on a terminal only.
-fn bar(what: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(what)
 }
 
 fn report_to(bar: &ProgressBar) -> impl FnMut(Copied) + Send + 'static {

@@ -19,8 +19,6 @@ const LEAST_HEADER_BYTES: usize = 8192;
 const LEAST_BODY_BYTES: usize = 1024;
 /// Bounds that nobody needs to pass and that keep sums and allocations harmless.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-const MOST_QUEUE: usize = 1 << 24;
-const MOST_RETRIES: u32 = 1000;
 const MOST_AT_ONCE: usize = 1_000_000;
 
 /// A new signing key waits for as long before its first use.
@@ -47,14 +45,15 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
     check.problems
 }
 
-struct Check<'a> {
-    config: &'a Config,
-    origins: &'a Origins,
+/// What is wrong, as it is found. `[store]` and `[token_persistence]` are checked in `check_store.rs`.
+pub struct Check<'a> {
+    pub config: &'a Config,
+    pub origins: &'a Origins,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn refuse(&mut self, key: &str, problem: impl std::fmt::Display) {
+    pub fn refuse(&mut self, key: &str, problem: impl std::fmt::Display) {
         let place = self.origins.get(key).map(Origin::to_string);
         self.problems.push(Problem { place, sentence: format!("{key}: {problem}") });
     }
@@ -138,36 +137,6 @@ impl Check<'_> {
         }
     }
 
-    fn store(&mut self) {
-        let problem = match self.config.store.url.split_once(':') {
-            Some(("memory", "")) => None,
-            Some(("sqlite", "")) => Some("names no file; write for example sqlite:grantry-data/grantry.db".to_owned()),
-            Some(("sqlite", path)) if path.starts_with("//") || path == ":memory:" => Some(
-                "after sqlite: comes the path of a file and nothing else, as in sqlite:grantry-data/grantry.db; for a \
-                 store in memory write memory:"
-                    .to_owned(),
-            ),
-            Some(("sqlite", _)) => None,
-            Some((scheme @ ("postgres" | "postgresql" | "redis" | "rediss" | "valkey"), _)) => Some(format!(
-                "{scheme}: is not available in this version of Grantry; use sqlite:PATH or memory:"
-            )),
-            _ => Some("must be sqlite:PATH or memory:".to_owned()),
-        };
-        if let Some(problem) = problem {
-            self.refuse("store.url", problem);
-        }
-        let (busy, request) = (self.config.store.busy_timeout, self.config.limits.request_timeout);
-        if busy >= request {
-            self.refuse(
-                "store.busy_timeout",
-                format!(
-                    "{busy} is not less than limits.request_timeout ({request}), so no request would live to be told \
-                     that the store is busy: shorten the one or lengthen the other"
-                ),
-            );
-        }
-    }
-
     fn keys(&mut self) {
         let keys = &self.config.keys;
         self.not_empty("keys.master_key_file", &keys.master_key_file);
@@ -180,30 +149,6 @@ impl Check<'_> {
                 ),
             );
         }
-    }
-
-    fn token_persistence(&mut self) {
-        let persistence = &self.config.token_persistence;
-        if !persistence.enable {
-            self.refuse(
-                "token_persistence.enable",
-                "false (tokens that are not stored) is not available in this version of Grantry; set it to true or \
-                 remove it",
-            );
-        }
-        if persistence.pool_size != 0 {
-            self.refuse(
-                "token_persistence.pool_size",
-                format!(
-                    "{} (tokens that are stored after the answer) is not available in this version of Grantry; set \
-                     it to 0 or remove it",
-                    persistence.pool_size
-                ),
-            );
-        }
-        let (retries, queue) = (persistence.retry_count, persistence.queue_capacity);
-        self.within("token_persistence.retry_count", retries as usize, 0, MOST_RETRIES as usize);
-        self.within("token_persistence.queue_capacity", queue, 1, MOST_QUEUE);
     }
 
     fn tokens(&mut self) {
@@ -310,13 +255,13 @@ impl Check<'_> {
         self.problems.push(Problem::new(sentence));
     }
 
-    fn within(&mut self, key: &str, value: usize, least: usize, most: usize) {
+    pub fn within(&mut self, key: &str, value: usize, least: usize, most: usize) {
         if value < least || value > most {
             self.refuse(key, format!("{value} is out of bounds; choose something from {least} to {most}"));
         }
     }
 
-    fn not_empty(&mut self, key: &str, path: &Path) {
+    pub fn not_empty(&mut self, key: &str, path: &Path) {
         if path.as_os_str().is_empty() {
             self.refuse(key, "names no file");
         }

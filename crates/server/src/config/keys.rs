@@ -35,8 +35,7 @@ pub struct Section {
 
 /// Keys of the design that later versions bring; a configuration that was written for one of them deserves a better
 /// answer than "unknown". What ends in a dot is a whole section.
-const LATER: &[&str] =
-    &["token_persistence.journal", "token_persistence.journal_dir", "cache.", "data_space."];
+const LATER: &[&str] = &["cache.", "data_space."];
 
 impl Key {
     pub fn path(&self) -> String {
@@ -55,6 +54,8 @@ impl Key {
             (_, "trusted_proxies" | "allowed_networks") => "[\"10.0.0.0/8\"]".to_owned(),
             (_, "default_audience") => "[\"https://api.example\"]".to_owned(),
             (_, "issuer") => "\"https://auth.example\"".to_owned(),
+            (_, "url_file") => "\"/run/secrets/grantry-store-url\"".to_owned(),
+            _ if self.kind == Kind::Duration => "\"2s\"".to_owned(),
             (_, name) => format!("\"grantry-data/{name}.pem\""),
         };
         format!("{} = {value}", self.name)
@@ -115,9 +116,15 @@ fn kind(schema: &Value) -> Kind {
         () if has("array") => Kind::List,
         () if has("boolean") => Kind::Bool,
         () if has("integer") => Kind::Integer,
-        () if schema["format"] == "lifetime" => Kind::Duration,
+        () if is_lifetime(schema) => Kind::Duration,
         () => Kind::Text,
     }
+}
+
+/// One that may be absent is one of several.
+fn is_lifetime(schema: &Value) -> bool {
+    let is = |schema: &Value| schema["format"] == "lifetime";
+    is(schema) || schema["anyOf"].as_array().is_some_and(|several| several.iter().any(is))
 }
 
 /// Variants of an enum stand in `enum`, or, where one has a doc comment, in `oneOf`.
@@ -154,6 +161,11 @@ mod tests {
         assert_eq!(key("limits.max_connections").kind, Kind::Integer);
         assert_eq!(key("tokens.access_token_lifetime").kind, Kind::Duration);
         assert_eq!(key("tokens.active_token_policy").values, ["reuse", "replace", "multiple"]);
+        assert_eq!(key("store.statement_timeout").kind, Kind::Duration);
+        assert_eq!(key("store.statement_timeout").default, None);
+        assert_eq!(key("store.url").default, Some("sqlite:grantry-data/grantry.db".into()));
+        assert_eq!(key("store.url_file").kind, Kind::Text);
+        assert_eq!(key("token_persistence.journal").values, ["fsync", "os", "off"]);
         assert_eq!(key("log.format").values, ["auto", "text", "json"]);
     }
 
@@ -180,9 +192,7 @@ mod tests {
     #[test]
     fn no_key_is_both_there_and_still_to_come() {
         assert!(keys().iter().all(|key| !is_later(&key.path())));
-        assert!(
-            is_later("cache") && is_later("cache.tokens.capacity") && is_later("token_persistence.journal")
-        );
+        assert!(is_later("cache") && is_later("cache.tokens.capacity") && is_later("data_space.name"));
         assert!(!is_later("caches") && !is_later("tokens.refresh_grace"));
     }
 }

@@ -4,7 +4,8 @@
 //! 2. Every key in it has to exist.
 //! 3. The environment: `GRANTRY_SECTION__KEY` goes before the file. A variable of ours that is not a key is an error.
 //! 4. Every value has to be of its key's type.
-//! 5. No two settings may contradict each other ([`check`]).
+//! 5. `store.url_file` takes the place of `store.url`.
+//! 6. No two settings may contradict each other ([`check`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,10 +15,11 @@ use grantry_protocol::nearest;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
+use zeroize::Zeroizing;
 
 use super::environment::{Environment, really_called, special_names};
 use super::keys::{Key, Kind, is_later, keys};
-use super::{Config, Problem, Problems, check};
+use super::{Config, Problem, Problems, StoreUrl, check};
 
 const IMPLIED_FILE: &str = "grantry.toml";
 
@@ -64,8 +66,11 @@ pub fn load(named: Option<&Path>, environment: Environment) -> Result<Loaded, Pr
     reading.read_environment(&environment);
     reading.no_problems()?;
     // 4.
-    let config = reading.typed()?;
+    let mut config = reading.typed()?;
     // 5.
+    reading.read_store_url(&mut config);
+    reading.no_problems()?;
+    // 6.
     let problems = check(&config, &reading.origins, &environment);
     if !problems.is_empty() {
         return Err(Problems(problems));
@@ -234,6 +239,28 @@ impl Reading {
         }
         self.no_problems()?;
         deserialize(self.values.clone()).map_err(|error| Problems(vec![Problem::new(error.to_string())]))
+    }
+
+    fn read_store_url(&mut self, config: &mut Config) {
+        let Some(path) = &config.store.url_file else { return };
+        let refused = |reading: &mut Self, problem: String| {
+            let place = reading.origins.get("store.url_file").map(Origin::to_string);
+            reading.problems.push(Problem { place, sentence: format!("store.url_file: {problem}") });
+        };
+        if self.origins.contains_key("store.url") {
+            return refused(self, "store.url is set as well; keep one of the two".to_owned());
+        }
+        match std::fs::read_to_string(path).map(Zeroizing::new) {
+            Ok(text) => match text.lines().next() {
+                Some(line) if !line.trim().is_empty() => {
+                    let origin = Origin::File { path: path.clone(), line: 1 };
+                    config.store.url = StoreUrl::new(line.trim());
+                    self.origins.insert("store.url".to_owned(), origin);
+                }
+                _ => refused(self, format!("{} is empty; its first line must be the URL", path.display())),
+            },
+            Err(error) => refused(self, format!("{} cannot be read: {error}", path.display())),
+        }
     }
 
     fn no_problems(&mut self) -> Result<(), Problems> {

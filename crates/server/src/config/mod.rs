@@ -2,30 +2,36 @@
 //! reference (`docs/configuration.md` is made of them).
 
 mod check;
+mod check_store;
 mod environment;
+mod journal;
 mod keys;
 mod load;
 mod problem;
 mod reference;
 mod show;
+mod store_url;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use grantry_grants::{KeyOptions, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::PersistenceSettings;
-use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime};
+use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime, PersistenceMode};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::check;
 pub use self::environment::Environment;
+pub use self::journal::Journal;
 pub use self::load::{Loaded, load};
 pub use self::problem::{Problem, Problems};
 pub use self::reference::reference;
 pub use self::show::show;
+pub use self::store_url::{Place, StoreUrl};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -123,16 +129,56 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 #[serde(default)]
 pub struct Store {
     /// `sqlite:PATH`, embedded, one file for any number of server processes on one machine; relative to the working
-    /// directory. `memory:` keeps everything in the process, and everything goes with it.
-    pub url: String,
-    /// How long a write waits for another program that holds the lock of the SQLite file, before the request is
-    /// answered 503 `temporarily_unavailable`. Less than `limits.request_timeout`.
+    /// directory. `postgres://USER@HOST/DATABASE` for servers on any number of machines; with `sslmode`, `sslrootcert`,
+    /// `sslcert` and `sslkey` as parameters, and encrypted without them unless the host is this machine. `memory:` keeps
+    /// everything in the process, and everything goes with it.
+    #[schemars(with = "String")]
+    pub url: StoreUrl,
+    /// A file whose first line is the URL, instead of `url`: for one with a password in it.
+    pub url_file: Option<PathBuf>,
+    /// How long a call of the store may take altogether, before the request is answered 503 `temporarily_unavailable`:
+    /// with SQLite waiting for another program that holds the lock of the file, with PostgreSQL waiting for a
+    /// connection, for locks and for answers. Less than `limits.request_timeout`.
     pub busy_timeout: Lifetime,
+    /// PostgreSQL: whether statements are prepared once a connection. `false` behind a pooler in transaction mode
+    /// (PgBouncer, RDS Proxy): nothing then depends on the session.
+    pub prepared: bool,
+    /// PostgreSQL: how long it works on one statement. At most `busy_timeout`. Absent: four fifths of that.
+    pub statement_timeout: Option<Lifetime>,
+    /// PostgreSQL: how long it waits for one lock. At most `statement_timeout`. Absent: half of that.
+    pub lock_timeout: Option<Lifetime>,
+    /// PostgreSQL: how long one address may take to accept a connection. 10ms to 1m.
+    pub connect_timeout: Lifetime,
+    /// PostgreSQL: the most connections that write, which is the most batches that are committed at the same time. 1 to
+    /// 8.
+    pub write_connections: usize,
+    /// PostgreSQL: the most connections that read. 1 to 16.
+    pub read_connections: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:grantry-data/grantry.db".to_owned(), busy_timeout: Lifetime::from_secs(5) }
+        Self {
+            url: StoreUrl::new("sqlite:grantry-data/grantry.db"),
+            url_file: None,
+            busy_timeout: Lifetime::from_secs(5),
+            prepared: true,
+            statement_timeout: None,
+            lock_timeout: None,
+            connect_timeout: Lifetime::from_secs(2),
+            write_connections: 8,
+            read_connections: 3,
+        }
+    }
+}
+
+impl Store {
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout.map_or_else(|| self.busy_timeout.as_duration() * 4 / 5, Lifetime::as_duration)
+    }
+
+    pub fn lock_timeout(&self) -> Duration {
+        self.lock_timeout.map_or_else(|| self.statement_timeout() / 2, Lifetime::as_duration)
     }
 }
 
@@ -167,18 +213,49 @@ impl Default for Keys {
 pub struct TokenPersistence {
     /// Whether tokens are stored. Only `true` in this version.
     pub enable: bool,
-    /// Writers behind the answer; 0 means that a token is committed before it is answered. Only 0 in this version.
-    pub pool_size: u32,
+    /// Writers behind the answer. 0 means sync: a token is committed before it is answered. 1 to 64 means async: a token
+    /// is answered once it stands in the journal, and so many writers bring it into the store. A client's `persistence`
+    /// goes before it.
+    pub pool_size: usize,
     /// How often a request may lose its slot to a token that turns out to be of no use, before it is answered 503.
     /// 0 to 1000.
     pub retry_count: u32,
-    /// Writes that may wait for a commit; one more is answered 503. 1 to 16777216.
+    /// Writes that may wait for a commit; one more is answered 503. With `pool_size` also the tokens that may wait for
+    /// their row after they were answered; one more is committed before it is answered. 1 to 16777216.
     pub queue_capacity: usize,
+    /// The most writes in one transaction. 1 to 4096.
+    pub max_batch: usize,
+    /// What an answer waits for, with `pool_size` of at least 1. `fsync`: the token is on this machine's disk, and
+    /// survives the loss of power. `os`: the operating system has it, and it survives `kill -9`, but not the loss of
+    /// power. `off`: it is in memory, and a crash of the server loses what waits.
+    pub journal: Journal,
+    /// Directory of the journal, for one server alone: it holds the server's identity, too. On a disk that stays, or
+    /// what waits is lost with it.
+    pub journal_dir: PathBuf,
+    /// How large the journal may grow while the store is out of reach, in bytes; then tokens are committed before they
+    /// are answered. 1048576 (1 MiB) to 1099511627776 (1 TiB).
+    pub journal_max_bytes: u64,
 }
 
 impl Default for TokenPersistence {
     fn default() -> Self {
-        Self { enable: true, pool_size: 0, retry_count: 5, queue_capacity: 65_536 }
+        Self {
+            enable: true,
+            pool_size: 0,
+            retry_count: 5,
+            queue_capacity: 65_536,
+            max_batch: 1024,
+            journal: Journal::Fsync,
+            journal_dir: PathBuf::from("grantry-data/journal"),
+            journal_max_bytes: 1 << 30,
+        }
+    }
+}
+
+impl TokenPersistence {
+    /// Whether tokens may be answered before they are written.
+    pub fn has_queue(&self) -> bool {
+        self.pool_size > 0
     }
 }
 
@@ -245,7 +322,8 @@ pub struct Limits {
     pub failed_attempts_per_address: u32,
     /// The window over which failed authentications are counted.
     pub failed_attempts_window: Lifetime,
-    /// How long requests that are under way at SIGTERM may take to finish.
+    /// How long requests that are under way at SIGTERM may take to finish, and after them the tokens that wait for their
+    /// row to be written, both together.
     pub shutdown_grace: Lifetime,
 }
 
@@ -311,15 +389,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// The most writes in one transaction: beyond this a batch gains nothing more and makes its first caller wait.
-const MAX_BATCH: usize = 1024;
-
 impl Config {
     pub fn persistence_settings(&self) -> PersistenceSettings {
         PersistenceSettings {
             retry_count: self.token_persistence.retry_count,
             queue_capacity: self.token_persistence.queue_capacity,
-            max_batch: MAX_BATCH,
+            pool_size: self.token_persistence.pool_size,
+            max_batch: self.token_persistence.max_batch,
             retention_time: self.tokens.retention_time.as_duration(),
         }
     }
@@ -340,6 +416,12 @@ impl Config {
             refresh_token_idle: self.tokens.refresh_token_idle,
             refresh_grace: self.tokens.refresh_grace,
             default_audience: Audience::new(audience),
+            persistence: if self.token_persistence.has_queue() {
+                PersistenceMode::Async
+            } else {
+                PersistenceMode::Sync
+            },
+            has_queue: self.token_persistence.has_queue(),
         }
     }
 }

@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use url::Url;
 
 use super::keys::sections;
 use super::{Config, Loaded};
@@ -20,7 +19,7 @@ pub fn show(loaded: &Loaded) -> String {
             let origin = loaded.origins.get(&path).map_or_else(|| "default".to_owned(), ToString::to_string);
             let line = match &values[&section.name][&key.name] {
                 Value::Null => format!("# {} is not set", key.name),
-                value => format!("{} = {}", key.name, without_password(value)),
+                value => format!("{} = {value}", key.name),
             };
             let _ = writeln!(text, "{line:<50} # {origin}");
         }
@@ -35,25 +34,4 @@ fn effective(config: &Config) -> Config {
     config.tokens.default_audience.get_or_insert_with(|| vec![issuer.clone()]);
     config.server.issuer.get_or_insert(issuer);
     config
-}
-
-/// The values of the environment that are secrets have no key; a URL may still hold a password.
-fn without_password(value: &Value) -> Value {
-    let Some(mut url) = value.as_str().and_then(|text| Url::parse(text).ok()) else { return value.clone() };
-    if url.password().is_none() || url.set_password(Some("********")).is_err() {
-        return value.clone();
-    }
-    Value::String(url.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_in_a_url_is_not_shown() {
-        let shown = without_password(&"postgres://grantry:hunter2@db/x".into());
-        assert_eq!(shown, "postgres://grantry:********@db/x");
-        assert_eq!(without_password(&"sqlite:a.db".into()), "sqlite:a.db");
-    }
 }

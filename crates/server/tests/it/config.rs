@@ -52,18 +52,32 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("store.url", "\"sqlite:\"", "names no file"),
     ("store.url", "\"sqlite://x.db\"", "path of a file"),
     ("store.url", "\"sqlite::memory:\"", "memory:"),
-    ("store.url", "\"postgres://db/grantry\"", "not available in this version"),
+    ("store.url", "\"postgres:\"", "names no server"),
+    ("store.url_file", "\"nowhere\"", "cannot be read"),
+    ("store.url_file", "\"\"", "cannot be read"),
     ("store.url", "\"redis://db\"", "not available in this version"),
     ("store.busy_timeout", "\"soon\"", "length of time"),
     ("store.busy_timeout", "\"0s\"", "longer than nothing"),
     ("store.busy_timeout", "\"15s\"", "limits.request_timeout"),
+    ("store.prepared", "\"no\"", "boolean"),
+    ("store.prepared", "false", "postgres:// only"),
+    ("store.statement_timeout", "\"1s\"", "postgres:// only"),
+    ("store.lock_timeout", "\"soon\"", "lock_timeout = \"2s\""),
+    ("store.connect_timeout", "\"soon\"", "length of time"),
+    ("store.write_connections", "7", "postgres:// only"),
+    ("store.read_connections", "-1", "read_connections = 3"),
     ("keys.master_key_file", "\"\"", "names no file"),
     ("keys.signing_algorithm", "\"HS256\"", "`EdDSA`, `ES256`"),
     ("keys.jwks_max_age", "\"999ms\"", "from 1s to"),
     ("keys.jwks_max_age", "\"25h\"", "from 1s to"),
     ("keys.jwks_max_age", "\"a while\"", "length of time"),
     ("token_persistence.enable", "false", "not available in this version"),
-    ("token_persistence.pool_size", "4", "not available in this version"),
+    ("token_persistence.pool_size", "65", "from 0 to 64"),
+    ("token_persistence.max_batch", "4097", "from 1 to 4096"),
+    ("token_persistence.journal", "\"disk\"", "`fsync`, `os`"),
+    ("token_persistence.journal", "\"os\"", "token_persistence.pool_size is 0"),
+    ("token_persistence.journal_dir", "\"elsewhere\"", "journal drain"),
+    ("token_persistence.journal_max_bytes", "1000", "from 1048576"),
     ("token_persistence.retry_count", "1001", "from 0 to 1000"),
     ("token_persistence.retry_count", "-1", "retry_count = 5"),
     ("token_persistence.queue_capacity", "0", "from 1 to"),
@@ -119,6 +133,80 @@ fn a_wrong_value_is_refused_with_its_key_its_line_and_the_fix() {
     }
 }
 
+/// With PostgreSQL, or with a queue.
+const WRONG_TOGETHER: &[(&str, &str)] = &[
+    (
+        "[store]\nurl = \"postgres://db/x\"\nbusy_timeout = \"50ms\"\n",
+        "store.busy_timeout: 50ms is out of bounds",
+    ),
+    (
+        "[store]\nurl = \"postgres://db/x\"\nstatement_timeout = \"6s\"\n",
+        "store.statement_timeout: 6s is out of bounds",
+    ),
+    (
+        "[store]\nurl = \"postgres://db/x\"\nlock_timeout = \"1ms\"\n",
+        "store.lock_timeout: 1ms is out of bounds",
+    ),
+    ("[store]\nurl = \"postgres://db/x\"\nconnect_timeout = \"2m\"\n", "choose something from 10ms to 1m"),
+    ("[store]\nurl = \"postgres://db/x\"\nwrite_connections = 9\n", "from 1 to 8"),
+    ("[store]\nurl = \"postgres://db/x\"\nread_connections = 0\n", "from 1 to 16"),
+    (
+        "[store]\nurl = \"postgres://db/x\"\n[tokens]\nretention_time = \"30s\"\naccess_token_lifetime = \"20s\"\n\
+         reuse_minimum_life = \"1s\"\n",
+        "tokens.retention_time: 30s is too short",
+    ),
+    ("[store]\nurl = \"memory:\"\n[token_persistence]\npool_size = 2\n", "store.url is memory:"),
+    (
+        "[token_persistence]\npool_size = 2\njournal = \"off\"\njournal_dir = \"x\"\n",
+        "token_persistence.journal_dir: means nothing while token_persistence.journal is \"off\"",
+    ),
+    (
+        "[token_persistence]\npool_size = 2\njournal = \"off\"\njournal_max_bytes = 1048576\n",
+        "token_persistence.journal_max_bytes: means nothing",
+    ),
+    ("[token_persistence]\npool_size = 2\njournal_dir = \"\"\n", "names no file"),
+];
+
+#[test]
+fn settings_that_contradict_the_store_or_the_mode_are_refused() {
+    for (toml, hint) in WRONG_TOGETHER {
+        let said = refusal(toml, &[]);
+        assert!(said.contains(hint), "{toml}: {said}");
+    }
+    let with_a_queue = "[store]\nurl = \"postgres://db/x\"\nprepared = false\nbusy_timeout = \"1s\"\n\
+                        [token_persistence]\npool_size = 64\njournal = \"os\"\njournal_dir = \"x\"\n";
+    let output = check(with_a_queue, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn a_password_in_the_url_of_the_store_is_never_shown() {
+    let home = Home::new();
+    std::fs::write(home.path("url"), "postgres://grantry:hunter2@127.0.0.1:1/x?password=hunter2\n").unwrap();
+    for (variable, value) in [
+        ("GRANTRY_STORE__URL", "postgres://grantry:hunter2@127.0.0.1:1/x?password=hunter2"),
+        ("GRANTRY_STORE__URL_FILE", "url"),
+    ] {
+        let run = |args: &[&str]| text(&home.grantry(args).env(variable, value).output().unwrap());
+        let shown = run(&["config", "show"]);
+        assert!(
+            shown.contains("url = \"postgres://grantry:********@127.0.0.1:1/x?password=********\""),
+            "{shown}"
+        );
+        let output = home.serve().env(variable, value).env("GRANTRY_LOG", "trace").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "nobody listens there");
+        for said in
+            [shown, text(&output), run(&["migrate"]), run(&["tokens", "list", "--subject", "a", "--offline"])]
+        {
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+    let both = [("GRANTRY_STORE__URL_FILE", "url"), ("GRANTRY_STORE__URL", "memory:")];
+    assert!(refusal("", &both).contains("store.url_file: store.url is set as well"));
+    let broken = refusal("", &[("GRANTRY_STORE__URL", "mysql://grantry:hunter2@db")]);
+    assert!(broken.contains("store.url: must be postgres://") && !broken.contains("hunter2"), "{broken}");
+}
+
 #[test]
 fn every_key_has_a_wrong_value_in_the_table() {
     let shown = String::from_utf8(Home::new().run(&["config", "show"]).stdout).unwrap();
@@ -156,13 +244,9 @@ fn an_unknown_key_is_an_error_that_names_the_nearest() {
 
 #[test]
 fn a_key_of_a_later_version_is_called_that() {
-    for toml in [
-        "[cache]\nenabled = true\n",
-        "[cache.tokens]\ncapacity = 1\n",
-        "[data_space]\nname = \"grantry\"\n",
-        "[token_persistence]\njournal = \"fsync\"\n",
-        "[token_persistence]\njournal_dir = \"grantry-data/journal\"\n",
-    ] {
+    for toml in
+        ["[cache]\nenabled = true\n", "[cache.tokens]\ncapacity = 1\n", "[data_space]\nname = \"grantry\"\n"]
+    {
         let said = refusal(toml, &[]);
         assert!(said.contains("not available in this version of Grantry"), "{toml}: {said}");
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
 mod assertion;
+mod asynchronous;
 mod at;
 mod backup;
 mod cli;
@@ -17,9 +18,11 @@ mod master_key;
 mod oauth_client;
 mod outage;
 mod outbound;
+mod postgres;
 mod private_key_jwt;
 mod process;
 mod soak;
+mod store_copy;
 mod test_server;
 mod tls;
 mod tokens;

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod keys;
+pub mod persistence;
 mod problem;
 pub mod revocations;
 pub mod tokens;

@@ -99,6 +99,7 @@ impl From<ClientAdminError> for Problem {
             ClientAdminError::NotFound => Self::not_found("there is no client with this id"),
             ClientAdminError::AlreadyExists
             | ClientAdminError::LastAdministrator
+            | ClientAdminError::AdministratorExists
             | ClientAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
             ClientAdminError::Invalid(invalid) => invalid.into(),
             ClientAdminError::Failed(error) => error.into(),

@@ -11,10 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use grantry_grants::{Fetch, FetchError, Grants, KeyOptions, KeyRing, MasterKey, TokenSettings};
 use grantry_jose::Algorithm;
-use grantry_persistence::{Persistence, PersistenceSettings, ReadinessProbe};
-use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime, ManualClock, Rng, Secret, Timestamp};
+use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal, ReadinessProbe};
+use grantry_protocol::{
+    ActiveTokenPolicy, Audience, Lifetime, ManualClock, PersistenceMode, Rng, Secret, Timestamp,
+};
 use grantry_store::{FaultyStore, MemoryStore, NodeId};
-use grantry_web::{Limits, WebSettings, WebState, admin_router, public_router};
+use grantry_web::{Limits, PersistenceFacts, WebSettings, WebState, admin_router, public_router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -103,16 +105,20 @@ impl App {
             KeyOptions { signing_algorithm: Algorithm::Es256, jwks_max_age: Lifetime::from_secs(300) };
         let master = MasterKey::new(&[7; 32]);
         let keys = KeyRing::open(store.clone(), master, options, clock.clone(), rng.clone()).await.unwrap();
-        let persistence = Persistence::start(
+        let persistence = Persistence::start_with_queue(
             store.clone(),
             clock.clone(),
             PersistenceSettings {
                 retry_count: 3,
                 queue_capacity: 64,
+                pool_size: 1,
                 max_batch: 16,
                 retention_time: Duration::from_secs(86_400),
             },
-        );
+            QueueJournal::Off(NODE),
+        )
+        .await
+        .unwrap();
         let settings = TokenSettings {
             issuer: ISSUER.to_owned(),
             access_token_lifetime: Lifetime::from_secs(3600),
@@ -123,6 +129,8 @@ impl App {
             refresh_token_idle: Lifetime::from_secs(14 * DAY),
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
+            persistence: PersistenceMode::Sync,
+            has_queue: true,
         };
         settings.validate().unwrap();
         let grants = Grants::new(
@@ -150,6 +158,7 @@ impl App {
                 failed_attempts_window: Duration::from_secs(60),
             },
             trusted_proxies: Vec::new(),
+            persistence: PersistenceFacts { pool_size: 1, journal: Some("off") },
         };
         adjust(&mut web);
         let readiness = ReadinessProbe::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grantry_store::{Fault, Outage, StoreError};
 
-use crate::app::{App, NODE};
+use crate::app::App;
 
 #[tokio::test(start_paused = true)]
 async fn readiness_follows_the_real_path_of_a_token() {
@@ -14,7 +14,7 @@ async fn readiness_follows_the_real_path_of_a_token() {
     let starting = app.get("/readyz").await;
     assert_eq!((starting.status.as_u16(), starting.header("retry-after")), (503, "1"));
 
-    let probe = app.readiness.clone().run(Arc::clone(&app.persistence), app.store.clone(), NODE);
+    let probe = app.readiness.clone().run(Arc::clone(&app.persistence), app.store.clone());
     let probe = tokio::spawn(probe);
     // wait: the first probe runs at once; time is paused and moves when everything else is idle.
     tokio::time::sleep(Duration::from_millis(1)).await;
