@@ -5,9 +5,13 @@
 mod grants;
 mod group_commit;
 mod journal;
+mod nodes;
+mod queue;
+mod recovery_async;
 mod recovery_open;
 mod recovery_sync;
 mod simulation;
+mod unwritten;
 
 use std::sync::Arc;
 use std::time::Duration;
