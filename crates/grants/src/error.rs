@@ -30,7 +30,9 @@ impl From<PersistenceError> for GrantError {
     fn from(error: PersistenceError) -> Self {
         match error {
             PersistenceError::Store(error) => error.into(),
-            PersistenceError::SlotContended { .. } => Self::Unavailable(error.to_string()),
+            PersistenceError::SlotContended { .. } | PersistenceError::OtherGrant => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -51,6 +51,9 @@ pub struct PersistenceSettings {
 pub enum PersistenceError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A live token of another grant holds the slot: the grant that the token was made for has been succeeded.
+    #[error("the token's slot belongs to a later grant")]
+    OtherGrant,
     /// The slot's holder changed again and again under the request.
     #[error("the slot was contended {attempts} times in a row")]
     SlotContended { attempts: u32 },

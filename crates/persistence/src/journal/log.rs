@@ -121,13 +121,18 @@ impl Log {
             _ => self.begin(first)?,
         };
         if let Err(error) = active.file.write_all(&self.group) {
-            if is_full(&error) && active.file.truncate(active.len).is_ok() {
+            // What was refused must not come back as a token at the next start, if that can be helped.
+            let is_cut_off = active.file.truncate(active.len).is_ok();
+            if is_full(&error) && is_cut_off {
                 self.active = Some(active);
             }
             return Err(error);
         }
-        if self.options.mode == JournalMode::Fsync {
-            active.file.sync_data()?;
+        if self.options.mode == JournalMode::Fsync
+            && let Err(error) = active.file.sync_data()
+        {
+            let _ = active.file.truncate(active.len);
+            return Err(error);
         }
         active.len += self.group.len() as u64;
         self.active = Some(active);

@@ -94,7 +94,7 @@ pub struct QueueState {
     pub depth: usize,
     /// Tokens whose write can never succeed as things are.
     pub parked: usize,
-    /// Age of the oldest that waits.
+    /// Age of the oldest that waits, parked ones aside.
     pub lag: Duration,
 }
 
@@ -110,7 +110,7 @@ struct State {
     /// The latest of each slot that came through here, written ones included while they linger.
     by_slot: HashMap<SlotKey, Arc<Entry>>,
     lingering: VecDeque<(Instant, Arc<Entry>)>,
-    parked: Vec<Job>,
+    parked: BTreeMap<TokenId, Job>,
     announced: Option<TokenId>,
     is_stopping: bool,
 }
@@ -180,12 +180,12 @@ impl Index {
 
     /// The token stays where it is, but nobody works on it.
     pub fn park(&self, job: Job) {
-        self.state().parked.push(job);
+        self.state().parked.insert(job.entry.id(), job);
     }
 
     /// All that were parked, to be worked on again.
     pub fn unpark(&self) -> Vec<Job> {
-        std::mem::take(&mut self.state().parked)
+        std::mem::take(&mut self.state().parked).into_values().collect()
     }
 
     pub fn find(&self, id: TokenId) -> Option<Arc<Entry>> {
@@ -226,7 +226,8 @@ impl Index {
 
 impl State {
     fn look(&self) -> QueueState {
-        let oldest = self.unwritten.first_key_value().map(|(_, entry)| entry.since);
+        let mut waiting = self.unwritten.values().filter(|entry| !self.parked.contains_key(&entry.id()));
+        let oldest = waiting.next().map(|entry| entry.since);
         QueueState {
             depth: self.unwritten.len().saturating_sub(self.parked.len()),
             parked: self.parked.len(),

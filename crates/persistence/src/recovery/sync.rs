@@ -13,12 +13,14 @@
 //! 1. Write the grant with its first token. If they are committed, they are the answer.
 //! 2. A live grant holds the slot. The token that was made becomes a token of that grant, with that grant's authority,
 //!    and asks for its slot as above: both callers hold the same pair.
+//! 3. If a live token of yet another grant holds the token's slot, the grant that was joined is over by now and has a
+//!    successor: begin again, rather than displace that one's token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_protocol::{AccessToken, ActiveTokenPolicy, Clock};
-use grantry_store::{Issue, Opening, TokenWrite, WriteOutcome};
+use grantry_protocol::{AccessToken, ActiveTokenPolicy, Clock, Timestamp};
+use grantry_store::{Issue, Opening, StoredToken, TokenWrite, WriteOutcome};
 use metrics::counter;
 
 use crate::group_commit::GroupCommit;
@@ -43,6 +45,9 @@ pub async fn issue(
             counter!("grantry_recoveries_total", "mode" => "sync").increment(1);
             return Ok(Persisted::Winner(holder));
         }
+        if is_of_another_grant(&holder, &issue, clock.now()) {
+            return Err(PersistenceError::OtherGrant);
+        }
         // 3.
         Arc::make_mut(&mut issue).observed = Some(holder.token.id);
     }
@@ -58,20 +63,36 @@ pub async fn open(
     opening: Arc<Opening>,
     min_life: Duration,
 ) -> Result<Opened, PersistenceError> {
-    // 1.
-    let grant = match commits.submit(TokenWrite::Open(Arc::clone(&opening))).await? {
-        WriteOutcome::Opened => return Ok(Opened::New),
-        WriteOutcome::GrantHeld(grant) => grant,
-        other => return Err(unexpected(&other).into()),
-    };
-    counter!("grantry_slot_conflicts_total", "mode" => "sync").increment(1);
-    // 2.
-    let token = AccessToken { authority: grant.grant.authority(), ..opening.token.clone() };
-    let policy = ActiveTokenPolicy::Reuse;
-    let issue = Arc::new(Issue { token, policy, observed: None, min_life });
-    let token = match self::issue(commits, clock, retry_count, Arc::clone(&issue)).await? {
-        Persisted::Issued { .. } => issue.token.clone(),
-        Persisted::Winner(winner) => winner.token,
-    };
-    Ok(Opened::Joined { grant, token: Box::new(token) })
+    for _ in 0..=retry_count {
+        // 1.
+        let grant = match commits.submit(TokenWrite::Open(Arc::clone(&opening))).await? {
+            WriteOutcome::Opened => return Ok(Opened::New),
+            WriteOutcome::GrantHeld(grant) => grant,
+            other => return Err(unexpected(&other).into()),
+        };
+        counter!("grantry_slot_conflicts_total", "mode" => "sync").increment(1);
+        // 2.
+        let token = AccessToken { authority: grant.grant.authority(), ..opening.token.clone() };
+        let policy = ActiveTokenPolicy::Reuse;
+        let issue = Arc::new(Issue { token, policy, observed: None, min_life });
+        match self::issue(commits, clock, retry_count, Arc::clone(&issue)).await {
+            Ok(Persisted::Issued { .. }) => {
+                return Ok(Opened::Joined { grant, token: Box::new(issue.token.clone()) });
+            }
+            Ok(Persisted::Winner(winner)) => {
+                return Ok(Opened::Joined { grant, token: Box::new(winner.token) });
+            }
+            // 3.
+            Err(PersistenceError::OtherGrant) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    counter!("grantry_slot_contended_total", "mode" => "sync").increment(1);
+    Err(PersistenceError::SlotContended { attempts: retry_count + 1 })
+}
+
+/// Whether the holder is a live token of a grant that is not the one behind `issue`.
+fn is_of_another_grant(holder: &StoredToken, issue: &Issue, now: Timestamp) -> bool {
+    let (own, other) = (issue.token.authority.grant, holder.token.authority.grant);
+    own.is_some() && other.is_some() && own != other && holder.state(now).is_honoured()
 }

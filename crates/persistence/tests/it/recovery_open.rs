@@ -106,3 +106,21 @@ async fn step_2_a_slot_that_is_contended_too_often_is_given_up() {
     let refused = world.persistence.open(world.opening("read"), MIN_LIFE).await;
     assert_eq!(refused, Err(PersistenceError::SlotContended { attempts: 1 }));
 }
+
+#[tokio::test]
+async fn step_3_a_live_token_of_another_grant_is_not_displaced() {
+    let world = World::with_retry_count(1);
+    let joined = world.opening("read");
+    world.persistence.open(joined.clone(), MIN_LIFE).await.unwrap();
+    // As if a later grant had taken over, which the request has not noticed.
+    let mut later = world.issue("read", Reuse);
+    let issue = Arc::make_mut(&mut later);
+    issue.observed = Some(joined.token.id);
+    issue.token.authority.grant = Some(world.opening("other").grant.id);
+    world.persistence.issue(later.clone(), Sync).await.unwrap();
+
+    let refused = world.persistence.open(world.opening("read"), MIN_LIFE).await;
+    assert_eq!(refused, Err(PersistenceError::SlotContended { attempts: 2 }));
+    let holder = world.store.token_find_holder(later.token.slot).await.unwrap().unwrap();
+    assert_eq!(holder.token.id, later.token.id);
+}

@@ -209,7 +209,7 @@ fn explain(
         },
         TokenState::Retired => match client.policy {
             ActiveTokenPolicy::Multiple if others().next().is_some() => Ok(()),
-            ActiveTokenPolicy::Replace if may_leave_several(client, known) => Ok(()),
+            ActiveTokenPolicy::Replace if may_leave_several(known) => Ok(()),
             ActiveTokenPolicy::Replace => Err("its client has one at most"),
             ActiveTokenPolicy::Reuse if others().any(|rival| retires(rival, made, known)) => Ok(()),
             _ => Err("no other token has retired it"),
@@ -218,9 +218,9 @@ fn explain(
 }
 
 /// Whether the holder of a slot under `replace` may be displaced without being ended: by a node whose clock said that it
-/// has expired, or by a request that joined a grant and met the token of a later one.
-fn may_leave_several(client: &ClientKind, known: &Knowledge) -> bool {
-    known.wild_clocks || client.has_grant
+/// has expired.
+fn may_leave_several(known: &Knowledge) -> bool {
+    known.wild_clocks
 }
 
 fn is_ruled_out(row: &StoredToken, rest: &Rest) -> bool {
@@ -260,8 +260,7 @@ fn check_slot(slot: SlotKey, rivals: &[&Made], rest: &Rest, known: &Knowledge, v
         violations.push(format!("{slot:?} has several ACTIVE tokens: {active:?}"));
     }
     let Some(client) = rivals.first().map(|made| ClientKind::of(&made.token)) else { return };
-    if client.policy == ActiveTokenPolicy::Replace && honoured.len() > 1 && !may_leave_several(client, known)
-    {
+    if client.policy == ActiveTokenPolicy::Replace && honoured.len() > 1 && !may_leave_several(known) {
         violations.push(format!("{slot:?} is replaced, and has {} tokens", honoured.len()));
     }
     if client.policy != ActiveTokenPolicy::Reuse || client.has_grant || known.wild_clocks {

@@ -169,7 +169,7 @@ impl Cluster {
             let is_allowed = match &error {
                 PersistenceError::Store(StoreError::Rejected(_)) => poisoned.is_some(),
                 PersistenceError::Store(error) => error.is_outage(),
-                PersistenceError::SlotContended { .. } => true,
+                PersistenceError::SlotContended { .. } | PersistenceError::OtherGrant => true,
             };
             if !is_allowed {
                 model.violation(format!("n{node} failed: {error}"));
