@@ -109,6 +109,7 @@ async fn a_token_is_revoked_while_it_is_queued_here() {
     assert_ne!(token(&nodes.here).await, given, "its slot is free");
     // The row comes in as revoked, whenever that is.
     while nodes.here.store.token_count().await != Ok(2) {
+        // wait: the writer tries again on its own, in virtual time.
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     for world in [&nodes.here, &nodes.there] {
@@ -209,6 +210,7 @@ async fn an_inspection_says_which_mode_holds_the_token() {
 
     let written = token(&nodes.there).await;
     while nodes.there.store.token_count().await != Ok(1) {
+        // wait: the writer tries again on its own, in virtual time.
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let drained = place(nodes.here.grants.inspect(&written).await.unwrap());
