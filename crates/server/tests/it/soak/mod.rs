@@ -2,11 +2,17 @@
 
 mod collide;
 mod crash;
+mod crash_matrix;
 pub mod grants;
 mod ledger;
+mod postgres;
+mod queue;
+mod recoveries;
 mod refresh;
 mod refresh_crash;
 mod rotate_keys;
+
+use crash_matrix::Mode;
 
 /// How often; `GRANTRY_SOAK_ROUNDS` says so, else the number that every run can afford.
 fn rounds(few: u32) -> u32 {
@@ -45,4 +51,35 @@ async fn refresh_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotate_keys() {
     rotate_keys::run(rounds(2)).await;
+}
+
+/// Two processes on one PostgreSQL are asked for the same token, grant and rotation at the same instant, in mode sync and
+/// in mode async, until so many recoveries were counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recoveries() {
+    recoveries::run(rounds(60)).await;
+}
+
+/// Servers, databases, connections, disks and power fail with requests under way: what was answered holds afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_matrix_sync() {
+    crash_matrix::run(Mode::Sync, rounds(3)).await;
+}
+
+/// The same in mode async, with the journal on the disk before the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_matrix_async_fsync() {
+    crash_matrix::run(Mode::Fsync, rounds(3)).await;
+}
+
+/// With the journal at the operating system before the answer: a loss of power may take what is in the queue, no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_matrix_async_os() {
+    crash_matrix::run(Mode::Os, rounds(3)).await;
+}
+
+/// Without a journal: `kill -9` may take what is in the queue, no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_matrix_async_off() {
+    crash_matrix::run(Mode::Off, rounds(3)).await;
 }
