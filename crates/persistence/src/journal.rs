@@ -50,6 +50,31 @@ pub use self::recovery::{Recovered, Recovery};
 pub use self::simulated::SimulatedDisk;
 use self::thread::Writer;
 
+/// The name of a node that keeps no journal, but its place in a directory: after a restart it goes on under the same
+/// name, and no other process does meanwhile.
+pub struct NodeName {
+    pub id: NodeId,
+    _lock: Option<DiskLock>,
+}
+
+impl NodeName {
+    /// Locks the directory and reads or writes its node id, as opening a journal does. Blocks.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn claim(disk: &dyn Disk, fresh_node: NodeId) -> Result<Self, JournalOpenError> {
+        let (id, lock) = open::claim(disk, fresh_node)?;
+        Ok(Self { id, _lock: Some(lock) })
+    }
+}
+
+impl From<NodeId> for NodeName {
+    /// A name that ends with the process.
+    fn from(id: NodeId) -> Self {
+        Self { id, _lock: None }
+    }
+}
+
 /// That a record stands in the journal. It is handed back once, to [`Journal::drained`]; a record whose receipt is lost
 /// stays until the next start.
 #[derive(Debug, PartialEq, Eq)]

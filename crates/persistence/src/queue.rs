@@ -22,7 +22,7 @@ pub use self::index::{Entry, QueueState, Refusal};
 use self::meters::Meters;
 pub use self::record::{UnreadableRecord, decode as decode_record};
 use self::worker::Worker;
-use crate::journal::{Journal, JournalOpenError, Recovery};
+use crate::journal::{Journal, JournalOpenError, NodeName, Recovery};
 
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -30,8 +30,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Where the queue is kept besides in memory.
 #[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
 pub enum QueueJournal {
-    /// Nowhere: what is in the queue is lost with the process. The node has a new name each time.
-    Off(NodeId),
+    /// Nowhere: what is in the queue is lost with the process.
+    Off(NodeName),
     On(Journal, Recovery),
 }
 
@@ -65,6 +65,8 @@ pub struct Queue {
     meters: Meters,
     // Ended with the queue.
     tasks: Mutex<JoinSet<()>>,
+    // Held as long as the queue.
+    _name: NodeName,
 }
 
 impl Queue {
@@ -77,11 +79,13 @@ impl Queue {
         capacity: usize,
         max_batch: usize,
     ) -> Result<Arc<Self>, QueueError> {
-        let (node, journal, recovery) = match journal {
-            QueueJournal::Off(node) => (node, None, None),
-            QueueJournal::On(journal, recovery) => (journal.node(), Some(Arc::new(journal)), Some(recovery)),
+        let (name, journal, recovery) = match journal {
+            QueueJournal::Off(name) => (name, None, None),
+            QueueJournal::On(journal, recovery) => {
+                (journal.node().into(), Some(Arc::new(journal)), Some(recovery))
+            }
         };
-        let node = store.node_register(node).await?;
+        let node = store.node_register(name.id).await?;
         let number = node
             .number
             .ok_or_else(|| StoreError::Corrupt("a node was registered and given no number".to_owned()))?;
@@ -101,7 +105,16 @@ impl Queue {
             tasks.spawn(worker.run(jobs));
         }
         let recovered = recovery.map_or(Ok(Vec::new()), |recovery| recover(&index, recovery))?;
-        let queue = Arc::new(Self { node, number, index, journal, lanes, meters, tasks: Mutex::new(tasks) });
+        let queue = Arc::new(Self {
+            node,
+            number,
+            index,
+            journal,
+            lanes,
+            meters,
+            tasks: Mutex::new(tasks),
+            _name: name,
+        });
         queue.feed(recovered);
         Ok(queue)
     }
@@ -142,6 +155,8 @@ impl Queue {
         };
         self.index.answer(&entry);
         self.enqueue(Job { entry, receipt }).await;
+        // Not only when a batch is done: a writer may wait for the store for long.
+        self.index.show(&self.meters);
         true
     }
 

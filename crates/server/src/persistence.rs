@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_persistence::journal::{
-    Disk, Journal, JournalOpenError, JournalOptions, RealDisk, Recovery, inspect,
+    Disk, Journal, JournalOpenError, JournalOptions, NodeName, RealDisk, Recovery, inspect,
 };
 use grantry_persistence::{Persistence, QueueJournal};
 use grantry_store::{NodeId, Store};
@@ -30,13 +30,23 @@ pub async fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Persist
         }
         None => {
             refuse_to_forget(setting).await?;
-            QueueJournal::Off(fresh_node)
+            QueueJournal::Off(name(setting, fresh_node).await?)
         }
     };
     match setting.has_queue() {
         true => Persistence::start_with_queue(store, clock(), settings, journal).await.map_err(Failure::from),
         false => Ok(Persistence::start(store, clock(), settings, fresh_node)),
     }
+}
+
+/// Without a journal a queue keeps its name in the directory all the same, so that a restart does not cost one more of the
+/// numbers that nodes have.
+async fn name(setting: &TokenPersistence, fresh_node: NodeId) -> Result<NodeName, JournalOpenError> {
+    if !setting.has_queue() {
+        return Ok(fresh_node.into());
+    }
+    let disk = RealDisk::new(&setting.journal_dir);
+    blocking(move || NodeName::claim(&disk, fresh_node)).await
 }
 
 /// Reads the whole journal, and says what it cut off.

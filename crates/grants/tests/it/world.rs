@@ -171,7 +171,7 @@ impl World {
         };
         let node = NodeId::random(rng.as_ref());
         let persistence = if settings.has_queue {
-            let journal = QueueJournal::Off(node);
+            let journal = QueueJournal::Off(node.into());
             Persistence::start_with_queue(store.clone(), clock.clone(), limits, journal).await.unwrap()
         } else {
             Persistence::start(store.clone(), clock.clone(), limits, node)

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Held until it is dropped, or the process ends.
-pub type DiskLock = Box<dyn Send>;
+pub type DiskLock = Box<dyn Send + Sync>;
 
 pub trait Disk: Send + Sync + 'static {
     /// The directory, for messages.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use grantry_store::NodeId;
 use metrics::counter;
 
-use super::disk::{Disk, read_full};
+use super::disk::{Disk, DiskLock, read_full};
 use super::errors::JournalOpenError;
 use super::finding::{self, Finding, FindingKind, Scan};
 use super::header::{HEADER, SegmentHeader, VERSION, first_of_aside, first_of_name, segment_name};
@@ -35,12 +35,8 @@ pub fn open(
     fresh_node: NodeId,
     options: JournalOptions,
 ) -> Result<Opened, JournalOpenError> {
-    let failed = |name, doing| JournalOpenError::io(disk.directory(), name, doing);
-    disk.make_directory().map_err(failed("", "made"))?;
-    let lock = disk.lock(LOCK).map_err(failed(LOCK, "locked"))?;
-    let lock = lock.ok_or_else(|| JournalOpenError::Locked { directory: disk.directory().to_owned() })?;
-
-    let names = disk.list().map_err(failed("", "listed"))?;
+    let lock = lock(disk.as_ref())?;
+    let names = list(disk.as_ref())?;
     let firsts = segments(&names);
     let node = own(disk.as_ref(), &firsts, fresh_node)?;
 
@@ -60,6 +56,24 @@ pub fn open(
     }
     let log = Log::new(disk, lock, options, node, Arc::clone(&ledger), highest.saturating_add(1));
     Ok(Opened { log, ledger, node, recovery })
+}
+
+/// Steps 1 to 3 alone, for a node that keeps its name and no journal.
+pub fn claim(disk: &dyn Disk, fresh_node: NodeId) -> Result<(NodeId, DiskLock), JournalOpenError> {
+    let lock = lock(disk)?;
+    let firsts = segments(&list(disk)?);
+    Ok((own(disk, &firsts, fresh_node)?, lock))
+}
+
+fn lock(disk: &dyn Disk) -> Result<DiskLock, JournalOpenError> {
+    let failed = |name, doing| JournalOpenError::io(disk.directory(), name, doing);
+    disk.make_directory().map_err(failed("", "made"))?;
+    let lock = disk.lock(LOCK).map_err(failed(LOCK, "locked"))?;
+    lock.ok_or_else(|| JournalOpenError::Locked { directory: disk.directory().to_owned() })
+}
+
+fn list(disk: &dyn Disk) -> Result<Vec<String>, JournalOpenError> {
+    disk.list().map_err(JournalOpenError::io(disk.directory(), "", "listed"))
 }
 
 /// The numbers of the segments' first records, in order.

@@ -115,7 +115,7 @@ impl App {
                 max_batch: 16,
                 retention_time: Duration::from_secs(86_400),
             },
-            QueueJournal::Off(NODE),
+            QueueJournal::Off(NODE.into()),
         )
         .await
         .unwrap();

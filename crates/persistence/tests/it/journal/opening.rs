@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use grantry_persistence::journal::{
-    Disk, FindingKind, Journal, JournalMode, JournalOpenError, SimulatedDisk,
+    Disk, FindingKind, Journal, JournalMode, JournalOpenError, NodeName, SimulatedDisk,
 };
 use grantry_store::NodeId;
 
@@ -35,6 +35,17 @@ async fn the_node_keeps_its_id_whatever_is_handed_in_later() {
     assert_eq!(open_as(&disk, NODE).unwrap(), OTHER);
     let line = String::from_utf8(disk.content("node").unwrap()).unwrap();
     assert!(line.starts_with("09090909090909090909090909090909 ") && line.ends_with('\n'), "{line}");
+}
+
+#[tokio::test]
+async fn a_node_without_a_journal_keeps_its_name_and_its_directory_to_itself() {
+    let disk = SimulatedDisk::new();
+    let name = NodeName::claim(&disk, OTHER).unwrap();
+    assert_eq!(name.id, OTHER);
+    assert!(matches!(NodeName::claim(&disk, NODE), Err(JournalOpenError::Locked { .. })));
+    assert!(matches!(open_as(&disk, NODE), Err(JournalOpenError::Locked { .. })));
+    drop(name);
+    assert_eq!(NodeName::claim(&disk, NODE).unwrap().id, OTHER);
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ impl Node {
     ) -> Result<Arc<Persistence>, String> {
         let id = NodeId::random(random);
         let journal = match self.journal {
-            None => QueueJournal::Off(id),
+            None => QueueJournal::Off(id.into()),
             Some(options) => {
                 let disk = Arc::new(ProcessDisk { disk: self.disk.clone(), pulse: pulse.clone() });
                 let (journal, recovery) =
