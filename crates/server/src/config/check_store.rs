@@ -145,7 +145,10 @@ impl Check<'_> {
         };
         for (key, is_default) in [
             ("token_persistence.journal", persistence.has_queue() || persistence.journal == default.journal),
-            ("token_persistence.journal_dir", persistence.journal_dir == default.journal_dir),
+            (
+                "token_persistence.journal_dir",
+                persistence.has_queue() || persistence.journal_dir == default.journal_dir,
+            ),
             (
                 "token_persistence.journal_max_bytes",
                 persistence.journal_max_bytes == default.journal_max_bytes,

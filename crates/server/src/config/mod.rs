@@ -229,8 +229,8 @@ pub struct TokenPersistence {
     /// survives the loss of power. `os`: the operating system has it, and it survives `kill -9`, but not the loss of
     /// power. `off`: it is in memory, and a crash of the server loses what waits.
     pub journal: Journal,
-    /// Directory of the journal, for one server alone: it holds the server's identity, too. On a disk that stays, or
-    /// what waits is lost with it.
+    /// Directory of the journal, for one server alone: it holds the server's identity, too, and with `journal = "off"`
+    /// nothing else. On a disk that stays, or what waits is lost with it.
     pub journal_dir: PathBuf,
     /// How large the journal may grow while the store is out of reach, in bytes; then tokens are committed before they
     /// are answered. 1048576 (1 MiB) to 1099511627776 (1 TiB).

@@ -157,8 +157,8 @@ const WRONG_TOGETHER: &[(&str, &str)] = &[
     ),
     ("[store]\nurl = \"memory:\"\n[token_persistence]\npool_size = 2\n", "store.url is memory:"),
     (
-        "[token_persistence]\npool_size = 2\njournal = \"off\"\njournal_dir = \"x\"\n",
-        "token_persistence.journal_dir: means nothing while token_persistence.journal is \"off\"",
+        "[token_persistence]\npool_size = 2\njournal = \"off\"\njournal_max_bytes = 2097152\n",
+        "token_persistence.journal_max_bytes: means nothing while token_persistence.journal is \"off\"",
     ),
     (
         "[token_persistence]\npool_size = 2\njournal = \"off\"\njournal_max_bytes = 1048576\n",
