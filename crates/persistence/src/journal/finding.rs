@@ -1,8 +1,11 @@
 //! The bytes at the end of a segment that are no records: why they are there and how they are kept.
 
+use std::io;
+
 use super::disk::{Disk, DiskFile, read_full};
 use super::errors::JournalOpenError;
 use super::header::{HEADER, aside_name};
+use super::log::is_full;
 use super::segment::{Next, SegmentReader, has_good};
 
 /// Bytes that are copied at a time.
@@ -81,7 +84,8 @@ pub fn scan(disk: &dyn Disk, segment: &str, first: u64, below: u64) -> Result<Sc
 }
 
 /// Cuts the end off its segment and keeps it in a file of its own; a segment without a header is kept whole. A kill at
-/// any point leaves the end in its segment, in its own file, or in both.
+/// any point leaves the end in its segment, in its own file, or in both. Where the disk has no room for the copy, the end
+/// stays in its segment, which nobody appends to: a full disk must not keep a server from starting.
 pub fn set_aside(disk: &dyn Disk, finding: &mut Finding) -> Result<(), JournalOpenError> {
     let failed = |name: &str, doing| JournalOpenError::io(disk.directory(), name, doing);
     let segment = finding.segment.as_str();
@@ -94,35 +98,37 @@ pub fn set_aside(disk: &dyn Disk, finding: &mut Finding) -> Result<(), JournalOp
         disk.rename(segment, &aside).map_err(failed(segment, "set aside"))?;
         disk.sync_directory().map_err(failed("", "synced"))?;
     } else {
-        copy_end(disk, finding, &aside)?;
+        match copy_end(disk, finding, &aside) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                let _ = disk.remove(&aside);
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(failed(&aside, "written, to set aside the torn end of a segment")(error));
+            }
+        }
         disk.truncate(segment, finding.offset).map_err(failed(segment, "cut"))?;
     }
     finding.kept_as = Some(aside);
     Ok(())
 }
 
-fn copy_end(disk: &dyn Disk, finding: &Finding, aside: &str) -> Result<(), JournalOpenError> {
-    let (from, end) = open(disk, &finding.segment)?;
-    let mut offset = finding.offset;
+fn copy_end(disk: &dyn Disk, finding: &Finding, aside: &str) -> io::Result<()> {
+    let from = disk.open(&finding.segment)?;
+    let (mut offset, end) = (finding.offset, from.size()?);
     let mut chunk = vec![0; CHUNK];
-    let mut copy = || {
-        let mut to = disk.create_new(aside)?;
-        while offset < end {
-            let read = read_full(from.as_ref(), offset, &mut chunk)?;
-            if read == 0 {
-                break;
-            }
-            to.write_all(&chunk[..read])?;
-            offset += read as u64;
+    let mut to = disk.create_new(aside)?;
+    while offset < end {
+        let read = read_full(from.as_ref(), offset, &mut chunk)?;
+        if read == 0 {
+            break;
         }
-        to.sync_data()?;
-        disk.sync_directory()
-    };
-    copy().map_err(JournalOpenError::io(
-        disk.directory(),
-        aside,
-        "written, to set aside the torn end of a segment",
-    ))
+        to.write_all(&chunk[..read])?;
+        offset += read as u64;
+    }
+    to.sync_data()?;
+    disk.sync_directory()
 }
 
 pub fn open(disk: &dyn Disk, segment: &str) -> Result<(Box<dyn DiskFile>, u64), JournalOpenError> {

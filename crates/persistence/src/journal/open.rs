@@ -136,7 +136,7 @@ fn read(disk: &dyn Disk, first: u64, below: u64) -> Result<Scan, JournalOpenErro
 
 fn report(finding: &Finding) {
     let Finding { kind, segment, offset, bytes, kept_as } = finding;
-    let kept_as = kept_as.as_deref().unwrap_or_default();
+    let kept_as = kept_as.as_deref().unwrap_or("nothing: the disk has no room, and they stay where they are");
     match kind {
         FindingKind::Torn => {
             counter!("grantry_journal_torn_total").increment(1);
@@ -145,8 +145,8 @@ fn report(finding: &Finding) {
                 offset,
                 bytes,
                 kept_as,
-                "the end of a journal segment was not written whole, as is normal after a crash; {bytes} bytes were \
-                 cut off and kept aside"
+                "the end of a journal segment was not written whole, as is normal after a crash; {bytes} bytes are \
+                 kept as {kept_as}"
             );
         }
         FindingKind::Damaged => {
@@ -156,7 +156,7 @@ fn report(finding: &Finding) {
                 offset,
                 bytes,
                 kept_as,
-                "a journal segment is damaged: good records follow a bad one; {bytes} bytes were cut off and kept aside"
+                "a journal segment is damaged: good records follow a bad one; {bytes} bytes are kept as {kept_as}"
             );
         }
     }

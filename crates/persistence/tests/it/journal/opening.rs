@@ -249,3 +249,28 @@ async fn a_start_that_is_interrupted_anywhere_loses_nothing() {
     }
     assert_eq!(interrupted, 11 * 20, "a start like this one makes so many changes");
 }
+
+#[tokio::test]
+async fn a_torn_end_that_the_disk_has_no_room_to_copy_stays_where_it_is() {
+    let disk = SimulatedDisk::new();
+    let journal = fresh(&disk, JournalMode::Os);
+    leave(&journal, b"a").await;
+    disk.fail_next_write_after(5);
+    disk.fail_next_truncate();
+    journal.append(b"bcd".to_vec()).await.unwrap_err();
+    disk.kill();
+    let before = disk.content(FIRST).unwrap();
+
+    disk.set_free_bytes(Some(0));
+    let (journal, recovery) = open(&disk, JournalMode::Os);
+    assert_eq!(recovery.findings()[0].kept_as, None);
+    assert_eq!(texts(recovery), ["a"]);
+    assert_eq!((disk.content(FIRST).unwrap(), set_aside(&disk)), (before, vec![]));
+    drop(journal);
+    disk.kill();
+
+    disk.set_free_bytes(None);
+    let (_journal, recovery) = open(&disk, JournalMode::Os);
+    assert!(recovery.findings()[0].kept_as.is_some());
+    assert_eq!(texts(recovery), ["a"]);
+}

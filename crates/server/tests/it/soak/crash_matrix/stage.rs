@@ -116,7 +116,7 @@ impl Ground {
             serve.env("GRANTRY_TOKEN_PERSISTENCE__POOL_SIZE", "2");
             serve.env("GRANTRY_TOKEN_PERSISTENCE__JOURNAL", self.mode.journal());
         }
-        if matches!(self.mode, Mode::Fsync | Mode::Os) {
+        if self.mode != Mode::Sync {
             serve.env("GRANTRY_TOKEN_PERSISTENCE__JOURNAL_DIR", &self.journals[node]);
         }
         if let (Some(disk), 0) = (&self.disk, node) {
