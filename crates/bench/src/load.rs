@@ -37,6 +37,20 @@ pub struct Load {
 }
 
 impl Load {
+    /// A quiet closed loop, as the rounds of a comparison are.
+    pub const fn closed_loop(connections: usize, warmup: Duration, seconds: Duration) -> Self {
+        Self {
+            connections,
+            rate: None,
+            warmup,
+            seconds,
+            count: None,
+            timeout: Duration::from_secs(30),
+            max_backlog: 0,
+            quiet: true,
+        }
+    }
+
     fn whole(&self) -> Duration {
         self.warmup + self.seconds
     }

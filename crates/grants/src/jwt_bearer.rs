@@ -127,7 +127,12 @@ impl Grants {
         match grant?.filter(|stored| stored.is_active(self.clock.now())) {
             Some(stored) => {
                 let grant = stored.grant;
-                let token = self.obtain_token(client, slot, grant.authority(), holder?).await?;
+                // The grant may have been opened, with its token, after the holder was looked up.
+                let holder = match holder? {
+                    None => self.find_holder(client, &slot).await?,
+                    found => found,
+                };
+                let token = self.obtain_token(client, slot, grant.authority(), holder).await?;
                 self.respond(&token, Some(refresh_token(&grant))).await
             }
             None => self.open_grant(client, self.new_grant_id(), slot, seen).await,

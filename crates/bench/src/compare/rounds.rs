@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -118,16 +118,7 @@ impl Rounds {
         baseline_url: &str,
         databases: Databases,
     ) -> Result<Self, Failure> {
-        let load = Load {
-            connections: args.connections,
-            rate: None,
-            warmup: args.warmup,
-            seconds: args.seconds,
-            count: None,
-            timeout: Duration::from_secs(10),
-            max_backlog: 0,
-            quiet: true,
-        };
+        let load = Load::closed_loop(args.connections, args.warmup, args.seconds);
         let steps = u64::from(args.rounds) * SUBJECTS.len() as u64;
         Ok(Self {
             rounds: args.rounds,

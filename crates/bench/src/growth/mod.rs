@@ -204,16 +204,7 @@ impl Served {
     async fn start(program: &Path, directory: &Path, plan: &Plan) -> Result<Self, Failure> {
         let database = directory.join("grantry.db");
         let server = Grantry::start(program, directory, &Setup::sqlite(&database)).await?;
-        let load = Load {
-            connections: plan.connections,
-            rate: None,
-            warmup: Duration::ZERO,
-            seconds: AT_MOST,
-            count: None,
-            timeout: Duration::from_secs(10),
-            max_backlog: 0,
-            quiet: true,
-        };
+        let load = Load::closed_loop(plan.connections, Duration::ZERO, AT_MOST);
         let spec = Spec {
             scenario: Scenario::Refresh,
             endpoints: server.endpoints()?,

@@ -142,16 +142,7 @@ async fn issue_on(lane: &mut Lane, load: &Load) -> Result<Figure, Failure> {
 }
 
 fn load(plan: &Plan, callers: usize) -> Load {
-    Load {
-        connections: callers,
-        rate: None,
-        warmup: plan.warmup,
-        seconds: plan.seconds,
-        count: None,
-        timeout: Duration::from_secs(30),
-        max_backlog: 0,
-        quiet: true,
-    }
+    Load::closed_loop(callers, plan.warmup, plan.seconds)
 }
 
 #[cfg(test)]

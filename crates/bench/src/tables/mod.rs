@@ -171,16 +171,7 @@ impl Lane {
         filling::hold_slots(&session, first_id_at(until)).await?;
         let bytes = session.number("SELECT pg_database_size(current_database())").await?.unsigned_abs();
         let server = Grantry::start(&program, &own, &setup).await?;
-        let load = Load {
-            connections: args.connections,
-            rate: None,
-            warmup: args.warmup,
-            seconds: args.seconds,
-            count: None,
-            timeout: Duration::from_secs(10),
-            max_backlog: 0,
-            quiet: true,
-        };
+        let load = Load::closed_loop(args.connections, args.warmup, args.seconds);
         let new_tokens = format!("tokens WHERE id >= '{}'", first_id_at(until));
         let (issue, introspect) = (Vec::new(), Vec::new());
         let mut lane = Self {
