@@ -55,6 +55,12 @@ const SOAKS: &[Soak] = &[
         about: "kill -9 before the commit of a rotation, after it, and under load; then retry",
     },
     Soak {
+        name: "revocations",
+        tests: &["soak::revocations"],
+        rounds: 5000,
+        about: "three nodes on PostgreSQL with a standby, while links, nodes and databases fail, until so many revocations",
+    },
+    Soak {
         name: "rotate-keys",
         tests: &["soak::rotate_keys"],
         rounds: 60,

@@ -152,6 +152,11 @@ impl Grants {
             (Some(by), Err(_)) => Place::Unknown(by),
         };
         match found {
+            // A copy does not know whether its slot has moved on.
+            Ok(Some(_)) if !is_queued => {
+                let row = self.store.token_find_uncached(recognized.id).await?;
+                Ok(self.explain(recognized, &place, row))
+            }
             Ok(stored) => Ok(self.explain(recognized, &place, stored)),
             Err(error) if error.is_unwritten() => Ok(self.explain(recognized, &place, None)),
             Err(error) => Err(error.into()),

@@ -7,6 +7,7 @@ mod authenticate;
 mod bounded;
 mod client_credentials;
 mod clients;
+mod cluster;
 mod error;
 mod foreign_uses;
 mod inspect;
@@ -33,11 +34,12 @@ use grantry_store::Store;
 use foreign_uses::ForeignUses;
 use key_sets::KeySets;
 
-pub use grantry_store::KeyPurpose;
+pub use grantry_store::{KeyPurpose, NodeId};
 
 pub use admin::Actor;
 pub use authenticate::{Credentials, Proof};
 pub use clients::{ClientAdminError, ClientWithSecret, NewClient};
+pub use cluster::{Cluster, ClusterNode, Confirmation};
 pub use error::GrantError;
 pub use inspect::{Inspection, Origin};
 pub use introspect::{ActiveGrant, ActiveToken, Introspection};

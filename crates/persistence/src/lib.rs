@@ -221,7 +221,12 @@ impl Persistence {
     /// Uses a refresh token. A rotation is never deferred.
     pub async fn rotate(&self, rotation: Arc<Rotation>) -> Result<RotationOutcome, PersistenceError> {
         match self.commits.submit(TokenWrite::Rotate(rotation)).await? {
-            WriteOutcome::Rotated(outcome) => Ok(outcome),
+            WriteOutcome::Rotated(outcome) => {
+                if outcome == RotationOutcome::Reused {
+                    self.store.revocation_catch_up().await;
+                }
+                Ok(outcome)
+            }
             other => Err(unexpected(&other).into()),
         }
     }
@@ -234,10 +239,7 @@ impl Persistence {
         audit: Option<AuditEntry>,
     ) -> Result<RevokeOutcome, PersistenceError> {
         let audit = audit.map(Arc::new);
-        match self.commits.submit(TokenWrite::RevokeGrant { id, keep_until, audit }).await? {
-            WriteOutcome::Revoked(outcome) => Ok(outcome),
-            other => Err(unexpected(&other).into()),
-        }
+        self.end(TokenWrite::RevokeGrant { id, keep_until, audit }).await
     }
 
     /// Remembers that an assertion was used; `false` if it was used before.
@@ -262,8 +264,18 @@ impl Persistence {
         audit: Option<AuditEntry>,
     ) -> Result<RevokeOutcome, PersistenceError> {
         let audit = audit.map(Arc::new);
-        match self.commits.submit(TokenWrite::Revoke { id, unwritten, audit }).await? {
-            WriteOutcome::Revoked(outcome) => Ok(outcome),
+        self.end(TokenWrite::Revoke { id, unwritten, audit }).await
+    }
+
+    /// Requests at this node that are sent after the answer see the end at once, those at others within their bound.
+    async fn end(&self, write: TokenWrite) -> Result<RevokeOutcome, PersistenceError> {
+        match self.commits.submit(write).await? {
+            WriteOutcome::Revoked(outcome) => {
+                if matches!(outcome, RevokeOutcome::Revoked(_)) {
+                    self.store.revocation_catch_up().await;
+                }
+                Ok(outcome)
+            }
             other => Err(unexpected(&other).into()),
         }
     }

@@ -35,6 +35,16 @@ pub enum QueueJournal {
     On(Journal, Recovery),
 }
 
+impl QueueJournal {
+    /// Who this process is.
+    pub fn node(&self) -> NodeId {
+        match self {
+            Self::Off(name) => name.id,
+            Self::On(journal, _) => journal.node(),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     #[error(transparent)]

@@ -426,14 +426,14 @@ fn refuse<T>(field: &'static str, problem: String) -> Result<T, InvalidMetadata>
 }
 
 /// The keyed hash that is kept instead of a secret, and which version of the key made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSecretHash {
     pub key_version: u8,
     pub hash: [u8; 32],
 }
 
 /// A registered client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     pub id: ClientId,
     pub metadata: ClientMetadata,

@@ -33,7 +33,7 @@ pub use ids::{
     ClientId, GrantId, InvalidId, InvalidUuid, NodeNumber, RequestId, RequestIds, SessionId, Subject,
     SubjectKind, TimeOrderedIds, TokenId,
 };
-pub use log::{Epoch, LogEntry, LogHead, LogKind, Position, Rule, RuleKeys, Seen};
+pub use log::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Rule, RuleKeys, Seen};
 pub use nearest::nearest;
 pub use params::{MAX_PARAMS, Params};
 pub use request::{
@@ -42,9 +42,9 @@ pub use request::{
 pub use rng::Rng;
 pub use scope::{InvalidScope, MAX_SCOPE_LEN, MAX_SCOPE_VALUES, ScopeSet};
 pub use secret::Secret;
-pub use slot::{Confirmation, Slot, SlotKey};
+pub use slot::{Confirmation, InvalidSlotKey, Slot, SlotKey};
 pub use subject_pattern::{InvalidPattern, SubjectPattern};
-pub use time::{Clock, InvalidLifetime, Lifetime, ManualClock, Timestamp};
+pub use time::{BootClock, Clock, InvalidLifetime, Lifetime, ManualClock, Moment, Timestamp};
 pub use token::{AccessToken, Authority, Ending, IllegalTransition, TokenState};
 
 /// Scopes of Grantry itself; an administrator grants them, registration never does.

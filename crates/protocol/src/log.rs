@@ -177,12 +177,19 @@ impl<'a> From<&'a Grant> for RuleKeys<'a> {
 /// One entry of the revocation log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
+    pub epoch: Epoch,
     pub position: Position,
     pub kind: LogKind,
     /// What `kind` names, as bytes: a token id, a slot key, the UTF-8 of a client id.
     pub key: Vec<u8>,
     /// When the last thing that the entry ends has expired by itself; the entry may be forgotten after it.
     pub keep_until: Timestamp,
+}
+
+impl LogEntry {
+    pub const fn seen(&self) -> Seen {
+        Seen { epoch: self.epoch, position: self.position }
+    }
 }
 
 /// Where the log ends. The chain hash covers every entry so far, in order: two logs with the same head are the same.
@@ -201,6 +208,15 @@ impl LogHead {
         Seen { epoch: self.epoch, position: self.position }
     }
 
+    /// The head that the entry makes of this one; nothing where the entry is not the next of this epoch.
+    #[must_use]
+    pub fn after(&self, entry: &LogEntry) -> Option<Self> {
+        if entry.epoch != self.epoch || entry.position != self.position.next() {
+            return None;
+        }
+        Some(self.append(entry.kind, entry.key.clone(), entry.keep_until).1)
+    }
+
     /// The entry that follows this head, and the head that it makes.
     pub fn append(&self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp) -> (LogEntry, Self) {
         let position = self.position.next();
@@ -212,8 +228,20 @@ impl LogHead {
         hash.update(&key);
         hash.update(keep_until.as_millis().to_be_bytes());
         let head = Self { epoch: self.epoch, position, chain: hash.finalize().into() };
-        (LogEntry { position, kind, key, keep_until }, head)
+        (LogEntry { epoch: self.epoch, position, kind, key, keep_until }, head)
     }
+}
+
+/// What a node is told when it asks how the log goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// Where the log ended when this was read.
+    pub head: LogHead,
+    /// What follows the position that was asked for, in order, without what has been forgotten. Where there is more than
+    /// was asked for, the page ends before the head.
+    pub entries: Vec<LogEntry>,
+    /// By the store's clock.
+    pub now: Timestamp,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-use std::fmt;
+use std::fmt::{self, Write as _};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{AccessTokenFormat, Audience, ClientId, GrantId, ScopeSet, Subject, SubjectKind};
@@ -105,8 +106,40 @@ impl Slot {
 }
 
 /// SHA-256 over the fields of a [`Slot`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct SlotKey([u8; Self::LEN]);
+
+/// In hexadecimal.
+impl From<SlotKey> for String {
+    fn from(key: SlotKey) -> Self {
+        key.0.iter().fold(Self::with_capacity(2 * SlotKey::LEN), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+impl TryFrom<String> for SlotKey {
+    type Error = InvalidSlotKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidSlotKey> {
+        let is_hex = text.len() == 2 * Self::LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| InvalidSlotKey);
+        let mut key = [0; Self::LEN];
+        if !is_hex {
+            return Err(InvalidSlotKey);
+        }
+        for (at, value) in key.iter_mut().enumerate() {
+            *value = byte(at)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a slot's key has 64 hexadecimal digits")]
+pub struct InvalidSlotKey;
 
 impl SlotKey {
     pub const LEN: usize = 32;

@@ -60,6 +60,29 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
+/// A clock that nobody sets: it goes on while the process, or the machine, sleeps.
+pub trait BootClock: Send + Sync + 'static {
+    fn since_boot(&self) -> Duration;
+}
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    pub since_boot: Duration,
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    pub fn now(clock: &dyn Clock, boot: &dyn BootClock) -> Self {
+        Self { since_boot: boot.since_boot(), wall: clock.now() }
+    }
+
+    /// The longer of what the two clocks say: one of them may have stood still, or been set back.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.since_boot.saturating_sub(earlier.since_boot).max(self.wall.since(earlier.wall))
+    }
+}
+
 /// A clock that stands still until it is moved, in either direction.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

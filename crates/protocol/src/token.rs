@@ -7,11 +7,13 @@ use crate::{
 
 /// Where a token's right to exist comes from. What is derived from a grant carries what the grant had seen when it was
 /// given, not what was known when the token was made: a rule in between ends both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
     pub seen: Seen,
     /// Absent for a token that no grant stands behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
 }
 
@@ -23,7 +25,7 @@ impl From<Seen> for Authority {
 }
 
 /// An access token as it was issued; nothing in here changes afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
     pub id: TokenId,
     pub slot: SlotKey,
@@ -37,6 +39,7 @@ pub struct AccessToken {
     pub issued_at: Timestamp,
     /// In whole seconds; from this moment on the token is EXPIRED.
     pub expires_at: Timestamp,
+    #[serde(flatten)]
     pub authority: Authority,
     /// The node that answered with it before its row was written; absent where the row came first.
     pub deferred_by: Option<NodeNumber>,
@@ -90,7 +93,8 @@ pub enum TokenState {
 }
 
 /// How a token ends before its time. The store keeps this; the other states follow from the slot and the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     Inactive,
     Revoked,

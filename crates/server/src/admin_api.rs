@@ -210,6 +210,10 @@ impl AdminApi {
         }
     }
 
+    pub async fn cluster(&self) -> Result<Value, Failure> {
+        self.call(Method::GET, self.url(&["cluster"]), None).await
+    }
+
     pub async fn persistence_redrive(&self) -> Result<Value, Failure> {
         self.call(Method::POST, self.url(&["persistence", "redrive"]), None).await
     }

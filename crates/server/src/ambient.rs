@@ -1,9 +1,10 @@
 //! The real time and the real randomness. Everything else is handed them.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grantry_protocol::{Clock, Rng, Timestamp};
+use grantry_protocol::{BootClock, Clock, Rng, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 pub struct SystemClock;
 
@@ -12,6 +13,15 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// `CLOCK_BOOTTIME`: that of `Instant` stands still while the machine is suspended.
+pub struct SystemBootClock;
+
+impl BootClock for SystemBootClock {
+    fn since_boot(&self) -> Duration {
+        Duration::try_from(clock_gettime(ClockId::Boottime)).expect("no time before the boot")
     }
 }
 
@@ -28,6 +38,10 @@ pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
+pub fn boot_clock() -> Arc<dyn BootClock> {
+    Arc::new(SystemBootClock)
+}
+
 pub fn rng() -> Arc<dyn Rng> {
     Arc::new(SystemRng)
 }
@@ -42,5 +56,14 @@ mod tests {
         let mut bytes = [[0; 32]; 2];
         bytes.iter_mut().for_each(|bytes| SystemRng.fill(bytes));
         assert_ne!(bytes[0], bytes[1]);
+    }
+
+    #[test]
+    fn the_clock_since_boot_goes_on_and_is_not_the_wall_clock() {
+        let clock = boot_clock();
+        let earlier = clock.since_boot();
+        assert!(earlier > Duration::ZERO);
+        assert!(clock.since_boot() >= earlier);
+        assert!(earlier.as_millis() < SystemClock.now().as_millis().unsigned_abs().into());
     }
 }

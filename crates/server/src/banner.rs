@@ -37,7 +37,7 @@ impl Banner<'_> {
             config.store.url,
             tokens(&config.token_persistence),
         );
-        if let Some(risk) = config.token_persistence.risk() {
+        for risk in config.risks() {
             let _ = write!(text, "\n{risk}.\n");
         }
         if config.store.url.place() == Place::Memory {

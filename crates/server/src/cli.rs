@@ -1,6 +1,7 @@
 //! The command line as a person types it. What a command does stands in `commands/`.
 
 mod clients;
+mod cluster;
 mod journal;
 mod store;
 mod tokens;
@@ -12,6 +13,7 @@ use grantry_grants::KeyName;
 use grantry_protocol::ClientId;
 
 pub use self::clients::{ClientsCommand, JWT_BEARER, Metadata, Named};
+pub use self::cluster::ClusterCommand;
 pub use self::journal::JournalCommand;
 pub use self::store::StoreCommand;
 pub use self::tokens::{RevocationTarget, TokenCommand};
@@ -25,6 +27,7 @@ Examples:
   grantry token get --scope grantry:admin       an access token, for curl
   grantry token inspect TOKEN                   why a token does (not) work
   grantry tokens list --subject alice           what alice has, and `grantry tokens revoke` to end it
+  grantry cluster status                        which servers use the store, and whether each knows every revocation
   grantry journal drain DIR                     write what a dead machine's journal holds
   grantry store backup /backup/grantry.db       a copy of the store, while servers run
 
@@ -94,6 +97,12 @@ pub enum Command {
     Journal {
         #[command(subcommand)]
         command: JournalCommand,
+    },
+    /// The servers that use the store
+    #[command(after_help = cluster::EXAMPLES)]
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
     },
     /// Get access to the admin API back
     Admin {

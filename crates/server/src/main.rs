@@ -4,6 +4,7 @@ mod addresses;
 mod admin_api;
 mod ambient;
 mod banner;
+mod cache;
 mod cli;
 mod commands;
 mod config;

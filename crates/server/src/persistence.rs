@@ -20,10 +20,11 @@ use crate::failure::Failure;
 /// The file of the journal's directory that its server holds locked.
 const LOCK: &str = "lock";
 
-pub async fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Persistence>, Failure> {
-    let (setting, settings) = (&config.token_persistence, config.persistence_settings());
+/// Opens the journal, or finds out what this node is called without one.
+pub async fn open(config: &Config) -> Result<QueueJournal, Failure> {
+    let setting = &config.token_persistence;
     let fresh_node = NodeId::random(rng().as_ref());
-    let journal = match setting.journal_options() {
+    Ok(match setting.journal_options() {
         Some(options) => {
             let (journal, recovery) = open_journal(&setting.journal_dir, fresh_node, options).await?;
             QueueJournal::On(journal, recovery)
@@ -32,10 +33,18 @@ pub async fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Persist
             refuse_to_forget(setting).await?;
             QueueJournal::Off(name(setting, fresh_node).await?)
         }
-    };
-    match setting.has_queue() {
+    })
+}
+
+pub async fn start(
+    config: &Config,
+    store: Arc<dyn Store>,
+    journal: QueueJournal,
+) -> Result<Arc<Persistence>, Failure> {
+    let settings = config.persistence_settings();
+    match config.token_persistence.has_queue() {
         true => Persistence::start_with_queue(store, clock(), settings, journal).await.map_err(Failure::from),
-        false => Ok(Persistence::start(store, clock(), settings, fresh_node)),
+        false => Ok(Persistence::start(store, clock(), settings, journal.node())),
     }
 }
 

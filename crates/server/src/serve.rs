@@ -27,7 +27,7 @@ use crate::listener::{Bound, Listener};
 use crate::outbound::Outbound;
 use crate::telemetry::{self, RenderMetrics};
 use crate::tls::Certificate;
-use crate::{first_start, master_key, persistence, wire};
+use crate::{cache, first_start, master_key, persistence, wire};
 
 /// How long the store may take to close its files.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -54,12 +54,16 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     background.0.extend(certificate.map(|certificate| tokio::spawn(certificate.keep_current())));
     // 2.
-    let store = wire::open(config, clock()).await?;
+    let journal = persistence::open(config).await?;
+    let cached = cache::open(config, wire::open(config, clock()).await?, journal.node()).await?;
+    background.0.extend(cached.background);
+    let caches = cached.store;
+    let store: Arc<dyn Store> = Arc::clone(&caches) as _;
     let master = master_key::load_or_make(loaded, store.as_ref(), rng().as_ref()).await?;
     let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
     background.0.push(keys.start_reload(master_key::masters(loaded)));
     let issuer = config.server.issuer_at(public.address);
-    let persistence = persistence::start(config, Arc::clone(&store)).await?;
+    let persistence = persistence::start(config, Arc::clone(&store), journal).await?;
     let readiness = background.start_beside(&persistence, &store);
     let settings = config.token_settings(issuer.clone());
     let grants =
@@ -72,7 +76,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let stop = watch::Sender::new(false);
     let mut listeners = start_listeners(&web, [public, admin], tls.as_ref(), &config.limits, &stop);
     drop(web);
-    if let Some(risk) = config.token_persistence.risk() {
+    for risk in config.risks() {
         tracing::warn!("{risk}");
     }
     Banner { loaded, administrator, issuer, public: addresses.0, admin: addresses.1 }.print();
@@ -93,6 +97,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
         () = signals.next() => tracing::warn!("stopped at once by a second signal"),
     }
     persistence::say_what_is_left(&persistence, &config.token_persistence);
+    caches.stop().await;
     Ok(())
 }
 

@@ -60,6 +60,14 @@ pub fn seen(row: &Row, column: usize) -> Result<Seen> {
     Ok(Seen { epoch: Epoch(unsigned(row, column)?), position: Position(unsigned(row, column + 1)?) })
 }
 
+/// The same where both may be absent.
+pub fn optional_seen(row: &Row, column: usize) -> Result<Option<Seen>> {
+    match get::<Option<i64>>(row, column)? {
+        Some(_) => seen(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Text that a type checks when it is made of it.
 pub fn checked<T: TryFrom<String, Error: Display>>(row: &Row, column: usize) -> Result<T> {
     T::try_from(get(row, column)?).map_err(|error| unreadable(row, column, error))

@@ -16,7 +16,10 @@ use crate::link::{Link, Made};
 use crate::open_error::OpenError;
 use crate::options::PostgresOptions;
 use crate::statement::Statement;
-use crate::tls::Tls;
+use crate::tls::{Stream, Tls};
+
+/// A connection, and what has to be polled for it to do anything.
+pub type Dialled = (Client, Connection<Socket, Stream<Socket>>);
 
 /// Makes links to one place.
 pub struct Connector {
@@ -30,6 +33,8 @@ pub struct Connector {
     pub patience: Duration,
     /// Hosts, ports and database, for messages.
     pub server: String,
+    /// Raised when what a link met concerns all that were made before, whichever pool has them.
+    generation: AtomicU64,
 }
 
 impl Connector {
@@ -60,7 +65,18 @@ impl Connector {
             settings: settings(options),
             patience: options.busy_timeout,
             server: target.server,
+            generation: AtomicU64::new(0),
         })
+    }
+
+    /// Of the links that are made now.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// No link from before this call is used again.
+    pub fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For the schema: statements may take as long as they need, and a transaction may wait for another link. Locks are
@@ -77,8 +93,7 @@ impl Connector {
 
     /// A link that is set up, within `patience`; what is sent over it has to be answered within what is left of it.
     pub async fn connect(&self, deadline: Instant, patience: Duration) -> Result<Link> {
-        let connecting = timeout_at(deadline, self.config.connect(self.tls.clone())).await;
-        let (client, connection) = connecting.map_err(|_| Error::no_answer(patience))??;
+        let (client, connection) = self.dial(deadline, patience).await?;
         let (driver, warnings) = drive(connection);
         let mut link = Link::new(self.made(client, driver, warnings), patience);
         link.allow_until(deadline, patience);
@@ -89,6 +104,12 @@ impl Connector {
             set.and(prepared)?;
         }
         Ok(link)
+    }
+
+    /// A connection without anything set up, within `patience`.
+    pub async fn dial(&self, deadline: Instant, patience: Duration) -> Result<Dialled> {
+        let connecting = timeout_at(deadline, self.config.connect(self.tls.clone())).await;
+        Ok(connecting.map_err(|_| Error::no_answer(patience))??)
     }
 
     fn made(&self, client: Client, driver: AbortHandle, warnings: Arc<AtomicU64>) -> Made {

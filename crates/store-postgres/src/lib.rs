@@ -7,8 +7,11 @@
 //! **Reads** that arrive while others are under way are answered together (`readers.rs`): one statement a kind, all in
 //! one round trip.
 //!
+//! **Probes** have links of their own and are never without a write (`revocations.rs`): a server that takes none is not
+//! believed. One more connection listens for what others append (`listener.rs`), which only saves waiting.
+//!
 //! Nothing depends on what a database gives beyond rows, row locks and READ COMMITTED: no advisory locks, no
-//! LISTEN, no sequences; transactions that got in each other's way are tried again (`store.rs`).
+//! notifications, no sequences; transactions that got in each other's way are tried again (`store.rs`).
 
 mod assertions;
 mod audit;
@@ -23,6 +26,7 @@ mod grants;
 mod issue;
 mod keys;
 mod link;
+mod listener;
 mod metrics;
 mod migrate;
 mod named;
@@ -72,6 +76,9 @@ pub struct PostgresStore {
     /// How many connections it has at most.
     write_links: usize,
     readers: readers::Readers,
+    /// For nodes that ask how the log goes on.
+    probes: pool::Pool,
+    listener: listener::Listener,
     time: StoreTime,
     partitions: partitions::Partitions,
     rng: Arc<dyn Rng>,

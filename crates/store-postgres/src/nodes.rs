@@ -1,12 +1,12 @@
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, Timestamp, TokenId};
+use grantry_protocol::{NodeNumber, Seen, Timestamp, TokenId};
 use grantry_store::{Node, NodeId, Nodes, Result as StoreResult, StoreError};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::PostgresStore;
-use crate::columns::{bytes, optional_byte, optional_id, timestamp, uuid};
+use crate::columns::{bytes, optional_byte, optional_id, optional_seen, saturating, timestamp, uuid};
 use crate::errors::Result;
 use crate::link::{Begin, Link};
 use crate::pipeline::pipelined;
@@ -37,14 +37,18 @@ impl Nodes for PostgresStore {
     }
 }
 
-macro_rules! select_node {
-    ($rest:literal) => {
-        concat!("SELECT id, number, last_heartbeat, drained_below FROM nodes ", $rest)
+/// What [`node`] reads.
+macro_rules! node_columns {
+    () => {
+        "id, number, last_heartbeat, drained_below, applied_epoch, applied_position"
     };
 }
 
-pub const NODES_SELECT: Statement =
-    Statement { name: "nodes_select", sql: select_node!("ORDER BY id"), types: &[] };
+pub const NODES_SELECT: Statement = Statement {
+    name: "nodes_select",
+    sql: concat!("SELECT ", node_columns!(), " FROM nodes ORDER BY id"),
+    types: &[],
+};
 
 fn node(row: &Row) -> Result<Node> {
     Ok(Node {
@@ -52,6 +56,7 @@ fn node(row: &Row) -> Result<Node> {
         number: optional_byte(row, 1)?.and_then(NodeNumber::new),
         last_heartbeat: timestamp(row, 2)?,
         drained_below: optional_id(row, 3, TokenId::from_bytes)?,
+        applied: optional_seen(row, 4)?,
     })
 }
 
@@ -59,10 +64,13 @@ fn node(row: &Row) -> Result<Node> {
 /// meets the other's row.
 pub const NODE_NUMBER: Statement = Statement {
     name: "node_number",
-    sql: "UPDATE nodes SET number = coalesce(number, (
+    sql: concat!(
+        "UPDATE nodes SET number = coalesce(number, (
               SELECT n::smallint FROM generate_series(1, 255) AS n
               WHERE n NOT IN (SELECT number FROM nodes WHERE number IS NOT NULL) ORDER BY n LIMIT 1))
-          WHERE id = $1 RETURNING id, number, last_heartbeat, drained_below",
+          WHERE id = $1 RETURNING ",
+        node_columns!()
+    ),
     types: &[Type::BYTEA],
 };
 
@@ -103,6 +111,25 @@ pub async fn nodes_beat(link: &Link, beats: &[(NodeId, Option<TokenId>)], now: T
     let (ids, marks): (Vec<&[u8]>, Vec<Option<Uuid>>) =
         beats.iter().map(|(id, mark)| (id.0.as_slice(), mark.map(|mark| uuid(mark.as_bytes())))).unzip();
     link.execute(&NODES_BEAT, &[&ids, &marks, &now.as_millis()]).await.map(drop)
+}
+
+/// Leaves the number and the mark alone.
+pub const NODE_APPLIED_UPSERT: Statement = Statement {
+    name: "node_applied_upsert",
+    sql: concat!(
+        "INSERT INTO nodes (id, applied_epoch, applied_position, last_heartbeat) VALUES ($1, $2, $3, ",
+        now!("$4"),
+        ") ON CONFLICT (id) DO UPDATE SET
+              applied_epoch = excluded.applied_epoch, applied_position = excluded.applied_position,
+              last_heartbeat = excluded.last_heartbeat"
+    ),
+    types: &[Type::BYTEA, Type::INT8, Type::INT8, Type::INT8],
+};
+
+pub async fn node_applied_upsert(link: &Link, id: NodeId, applied: Seen, now: Option<i64>) -> Result<()> {
+    let (epoch, position) = (saturating(applied.epoch.0), saturating(applied.position.0));
+    let params: [&(dyn ToSql + Sync); 4] = [&id.0.as_slice(), &epoch, &position, &now];
+    link.execute(&NODE_APPLIED_UPSERT, &params).await.map(drop)
 }
 
 /// Nodes whose rows a transaction holds before it touches anything else, in the order of their ids.

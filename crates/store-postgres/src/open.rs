@@ -4,6 +4,7 @@ use grantry_protocol::Rng;
 
 use crate::PostgresStore;
 use crate::connect::Connector;
+use crate::listener::Listener;
 use crate::migrate::{self, SchemaVersions};
 use crate::open_error::OpenError;
 use crate::options::PostgresOptions;
@@ -11,7 +12,11 @@ use crate::partitions::Partitions;
 use crate::pool::Pool;
 use crate::pool_metrics::PoolMetrics;
 use crate::prepared::PREPARED;
+use crate::store::Links;
 use crate::time::StoreTime;
+
+/// A node has one probe under way; the other is for when it has given that up.
+const PROBE_LINKS: usize = 2;
 
 impl PostgresStore {
     /// Connects, and brings the schema up to date. The connections of the store itself are made when they are needed, on
@@ -27,11 +32,17 @@ impl PostgresStore {
         let connector = Arc::new(Connector::new(url, options, PREPARED)?);
         let pool = |used_for, size| {
             let metrics = PoolMetrics::new(used_for);
-            Pool::new(Arc::clone(&connector), size, options.busy_timeout, Arc::clone(&rng), metrics)
+            let make = if used_for == "probe" { Pool::for_probes } else { Pool::new };
+            make(Arc::clone(&connector), size, options.busy_timeout, Arc::clone(&rng), metrics)
         };
-        let (write, read) = (pool("write", options.write_links), pool("read", options.read_links));
+        let links = Links {
+            write: pool("write", options.write_links),
+            read: pool("read", options.read_links),
+            probe: pool("probe", PROBE_LINKS),
+            listener: Listener::new(options.prepared.then(|| Arc::clone(&connector)), Arc::clone(&rng)),
+        };
         let partitions = Partitions::new(options.retention_time);
-        Ok(Self::assemble(write, read, time, partitions, options, rng))
+        Ok(Self::assemble(links, time, partitions, options, rng))
     }
 
     /// Brings the schema up to date; nodes may go on working meanwhile.

@@ -1,5 +1,4 @@
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use crate::link::Link;
 use crate::pool_backoff::Backoff;
 use crate::pool_metrics::{OpenLink, PoolMetrics};
 
-/// Links for one use, made when they are needed and kept. Writers and readers have a pool each, so that neither starves
-/// the other.
+/// Links for one use, made when they are needed and kept. Writers, readers and probes have a pool each, so that none
+/// starves another.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 
@@ -26,8 +25,8 @@ struct Shared {
     idle: Mutex<Vec<Kept>>,
     /// One connects at a time: what it learns, the others need not find out.
     backoff: tokio::sync::Mutex<Backoff>,
-    /// Raised when what a link met concerns all that were made before.
-    generation: AtomicU64,
+    /// Whether a link on which somebody gave up waiting is a sign that its server is the wrong one.
+    is_for_probes: bool,
     patience: Duration,
     metrics: PoolMetrics,
 }
@@ -53,16 +52,32 @@ impl Pool {
         rng: Arc<dyn Rng>,
         metrics: PoolMetrics,
     ) -> Self {
-        Self(Arc::new(Shared {
-            connector,
-            rng,
-            places: Arc::new(Semaphore::new(size)),
-            idle: Mutex::default(),
-            backoff: tokio::sync::Mutex::default(),
-            generation: AtomicU64::new(0),
-            patience,
-            metrics,
-        }))
+        Self::with_purpose(connector, size, patience, rng, metrics, false)
+    }
+
+    /// For finding out whether this is still the server that takes writes. A probe that nobody waits for any more says that
+    /// it may not be, and then readers and writers have to look for the right one, too.
+    pub fn for_probes(
+        connector: Arc<Connector>,
+        size: usize,
+        patience: Duration,
+        rng: Arc<dyn Rng>,
+        metrics: PoolMetrics,
+    ) -> Self {
+        Self::with_purpose(connector, size, patience, rng, metrics, true)
+    }
+
+    fn with_purpose(
+        connector: Arc<Connector>,
+        size: usize,
+        patience: Duration,
+        rng: Arc<dyn Rng>,
+        metrics: PoolMetrics,
+        is_for_probes: bool,
+    ) -> Self {
+        let (places, idle) = (Arc::new(Semaphore::new(size)), Mutex::default());
+        let backoff = tokio::sync::Mutex::default();
+        Self(Arc::new(Shared { connector, rng, places, idle, backoff, is_for_probes, patience, metrics }))
     }
 
     /// A link of which nothing is under way. From this call on, the wait for it and all that is sent over it have to be
@@ -84,16 +99,17 @@ impl Pool {
         Ok(Borrowed { kept: Some(kept), pool: self.clone(), _place: place })
     }
 
-    /// No link from before this call is used again: what one of them met concerns them all.
+    /// No link from before this call is used again, of no pool: what one of them met concerns them all.
     pub fn renew(&self) {
-        self.0.generation.fetch_add(1, Ordering::Relaxed);
+        self.0.connector.renew();
         self.idle().clear();
     }
 
     /// The one that was used last, so that few are used.
     fn take_idle(&self) -> Option<Kept> {
         let mut idle = self.idle();
-        std::iter::from_fn(|| idle.pop()).find(|kept| kept.link.is_idle())
+        let current = self.0.connector.generation();
+        std::iter::from_fn(|| idle.pop()).find(|kept| kept.link.is_idle() && kept.generation == current)
     }
 
     async fn connect(&self, deadline: Instant, patience: Duration) -> Result<Kept, StoreError> {
@@ -105,7 +121,7 @@ impl Pool {
                 }
                 sleep_until(until).await;
             }
-            let generation = self.0.generation.load(Ordering::Relaxed);
+            let generation = self.0.connector.generation();
             match self.0.connector.connect(deadline, patience).await {
                 Ok(link) => {
                     backoff.succeeded();
@@ -121,10 +137,11 @@ impl Pool {
     }
 
     fn give_back(&self, kept: Kept) {
-        if kept.link.is_misled() {
+        let was_given_up = self.0.is_for_probes && !kept.link.is_idle();
+        if kept.link.is_misled() || was_given_up {
             self.renew();
         }
-        if kept.link.is_idle() && kept.generation == self.0.generation.load(Ordering::Relaxed) {
+        if kept.link.is_idle() && kept.generation == self.0.connector.generation() {
             self.idle().push(kept);
         }
     }

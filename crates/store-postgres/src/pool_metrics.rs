@@ -1,6 +1,6 @@
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
-/// What the pool for one use (`read` or `write`) tells about itself.
+/// What the pool for one use (`read`, `write`, `probe` or `listen`) tells about itself.
 ///
 /// | metric | kind | means |
 /// |---|---|---|

@@ -1,6 +1,8 @@
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, Position, Seen, Timestamp};
-use grantry_store::{Result as StoreResult, Revocations, RuleAppend};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Seen, Timestamp};
+use grantry_store::{Merge, MergeOutcome, Probe, Result as StoreResult, Revocations, RuleAppend};
+use tokio::sync::watch;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::PostgresStore;
@@ -8,9 +10,14 @@ use crate::audit::audit_insert;
 use crate::columns::{bytes, get, log_kind, saturating, seen, timestamp, unsigned};
 use crate::errors::Result;
 use crate::link::{Begin, Link};
+use crate::listener::notify;
+use crate::nodes::node_applied_upsert;
 use crate::pipeline::pipelined;
 use crate::statement::{Statement, now};
 use crate::store::{reading, transact};
+
+/// The most entries that one statement appends: each of them walks through the arrays that they come in.
+const APPENDED: usize = 1000;
 
 #[async_trait]
 impl Revocations for PostgresStore {
@@ -38,6 +45,51 @@ impl Revocations for PostgresStore {
             Ok(head.unwrap_or(Seen::NOTHING))
         })
     }
+
+    async fn revocation_probe(&self, probe: Probe) -> StoreResult<LogPage> {
+        let Probe { node, applied, limit } = probe;
+        let (after, limit, now) = (saturating(applied.position.0), saturating(limit), self.time.param());
+        transact!(self, self.probes, |link| {
+            // A server that is no longer the primary still answers what is read. The write it refuses, or it commits
+            // with a warning that nobody else has it.
+            let ((), (head, read_at), mut entries, (), ()) = pipelined!(
+                link.begin(Begin::Write),
+                log_probe(link, now),
+                entries_select(link, after, limit),
+                node_applied_upsert(link, node, applied, now),
+                link.commit()
+            )?;
+            entries.retain(|entry| entry.position <= head.position);
+            Ok(LogPage { head, entries, now: read_at })
+        })
+    }
+
+    async fn revocation_merge(&self, merge: Merge) -> StoreResult<MergeOutcome> {
+        let Merge { from, raise_epoch, entries } = merge;
+        let entries: Vec<Announced> = entries.into_iter().map(Announced::from).collect();
+        let keep_until: Vec<Timestamp> = entries.iter().map(|entry| entry.keep_until).collect();
+        transact!(self, |link| {
+            self.partitions.cover_log(link, &keep_until).await?;
+            let ((), _, head) =
+                pipelined!(link.begin(Begin::Write), link.execute(&LOG_LOCK, &[]), log_head_select(link))?;
+            if head != from {
+                link.rollback().await?;
+                return Ok(MergeOutcome::Moved);
+            }
+            if raise_epoch {
+                link.execute(&EPOCH_RAISE, &[]).await?;
+            }
+            for entries in entries.chunks(APPENDED) {
+                log_append(link, entries, self.time.param()).await?;
+            }
+            let (head, ()) = pipelined!(log_head_select(link), link.commit())?;
+            Ok(MergeOutcome::Merged(head))
+        })
+    }
+
+    fn revocation_bell(&self) -> watch::Receiver<u64> {
+        self.listener.bell()
+    }
 }
 
 /// An entry that has no position yet.
@@ -48,6 +100,12 @@ pub struct Announced {
     pub keep_until: Timestamp,
 }
 
+impl From<LogEntry> for Announced {
+    fn from(entry: LogEntry) -> Self {
+        Self { kind: entry.kind, key: entry.key, keep_until: entry.keep_until }
+    }
+}
+
 pub const LOG_HEAD_SELECT: Statement = Statement {
     name: "log_head_select",
     sql: "SELECT epoch, position, chain FROM log_head WHERE one",
@@ -55,26 +113,44 @@ pub const LOG_HEAD_SELECT: Statement = Statement {
 };
 
 async fn log_head_select(link: &Link) -> Result<LogHead> {
-    let row = link.query_one(&LOG_HEAD_SELECT, &[]).await?;
-    let Seen { epoch, position } = seen(&row, 0)?;
-    Ok(LogHead { epoch, position, chain: bytes(&row, 2)? })
+    log_head(&link.query_one(&LOG_HEAD_SELECT, &[]).await?)
+}
+
+fn log_head(row: &Row) -> Result<LogHead> {
+    let Seen { epoch, position } = seen(row, 0)?;
+    Ok(LogHead { epoch, position, chain: bytes(row, 2)? })
+}
+
+/// The log's head, and when it was read.
+pub const LOG_PROBE: Statement = Statement {
+    name: "log_probe",
+    sql: concat!("SELECT epoch, position, chain, ", now!("$1"), " FROM log_head WHERE one"),
+    types: &[Type::INT8],
+};
+
+async fn log_probe(link: &Link, now: Option<i64>) -> Result<(LogHead, Timestamp)> {
+    let row = link.query_one(&LOG_PROBE, &[&now]).await?;
+    Ok((log_head(&row)?, timestamp(&row, 3)?))
 }
 
 /// An entry may be asked for by position alone, in whichever partition it lies.
 pub const ENTRIES_SELECT: Statement = Statement {
     name: "entries_select",
-    sql: "SELECT position, kind, key, keep_until FROM revocation_log WHERE position > $1 ORDER BY position LIMIT $2",
+    sql: "SELECT epoch, position, kind, key, keep_until FROM revocation_log
+          WHERE position > $1 ORDER BY position LIMIT $2",
     types: &[Type::INT8, Type::INT8],
 };
 
 async fn entries_select(link: &Link, after: i64, limit: i64) -> Result<Vec<LogEntry>> {
     let rows = link.query(&ENTRIES_SELECT, &[&after, &limit]).await?;
     let entry = |row| {
+        let Seen { epoch, position } = seen(row, 0)?;
         Ok(LogEntry {
-            position: Position(unsigned(row, 0)?),
-            kind: log_kind(row, 1)?,
-            key: get(row, 2)?,
-            keep_until: timestamp(row, 3)?,
+            epoch,
+            position,
+            kind: log_kind(row, 2)?,
+            key: get(row, 3)?,
+            keep_until: timestamp(row, 4)?,
         })
     };
     rows.iter().map(entry).collect()
@@ -85,8 +161,15 @@ async fn entries_select(link: &Link, after: i64, limit: i64) -> Result<Vec<LogEn
 pub const LOG_LOCK: Statement =
     Statement { name: "log_lock", sql: "SELECT FROM log_head WHERE one FOR NO KEY UPDATE", types: &[] };
 
-/// Numbers the entries, continues the chain as `LogHead::append` does, keeps the last rule of each name, and moves the
-/// head.
+/// What is appended from here on is of the next epoch.
+pub const EPOCH_RAISE: Statement = Statement {
+    name: "epoch_raise",
+    sql: concat!("UPDATE log_head SET epoch = epoch + 1 WHERE one RETURNING ", notify!()),
+    types: &[],
+};
+
+/// Numbers the entries, continues the chain as `LogHead::append` does, keeps the last rule of each name, moves the head, and
+/// tells those who listen.
 pub const LOG_APPEND: Statement = Statement {
     name: "log_append",
     sql: concat!(
@@ -126,7 +209,8 @@ pub const LOG_APPEND: Statement = Statement {
               chain = (SELECT c.chain FROM chained c ORDER BY c.n DESC LIMIT 1),
               last_rule_epoch = coalesce((SELECT epoch FROM last), h.last_rule_epoch),
               last_rule_position = coalesce((SELECT position FROM last), h.last_rule_position)
-          WHERE h.one RETURNING h.epoch, h.position"
+          WHERE h.one RETURNING h.epoch, h.position, ",
+        notify!()
     ),
     types: &[Type::INT2_ARRAY, Type::BYTEA_ARRAY, Type::INT8_ARRAY, Type::INT8],
 };

@@ -3,7 +3,8 @@
 pub use crate::prepared::PREPARED;
 use crate::statement::Statement;
 use crate::{
-    assertions, audit, clients, early_ends, grants, keys, nodes, retention, rules, slots, tokens, turns,
+    assertions, audit, clients, early_ends, grants, keys, nodes, retention, revocations, rules, slots,
+    tokens, turns,
 };
 
 /// Those that run now and then, and whose plan nobody waits for.
@@ -33,11 +34,13 @@ pub const OCCASIONAL: &[&Statement] = &[
     &nodes::NODE_NUMBER,
     &nodes::NODE_REGISTER,
     &retention::OLDEST_SELECT,
+    &revocations::EPOCH_RAISE,
     &rules::RULES_SWEEP,
     &slots::SLOTS_SWEEP,
     &tokens::LAST_AMONG,
     &tokens::TOKENS_COUNT,
     &tokens::TOKENS_LAST_EXPIRY,
     &tokens::TOKENS_LIST,
+    &tokens::TOKENS_NEWEST,
     &turns::TURN_TAKE,
 ];

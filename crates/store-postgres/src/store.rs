@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::PostgresStore;
 use crate::errors::{Cause, Error};
+use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::options::PostgresOptions;
 use crate::partitions::Partitions;
@@ -43,10 +44,13 @@ impl From<StoreError> for Failure {
 /// Does something in one transaction, which the block begins and ends. What met another transaction, or a partition
 /// that was dropped, is tried again.
 macro_rules! transact {
-    ($store:expr, |$link:ident| $attempt:block) => {{
+    ($store:expr, |$link:ident| $attempt:block) => {
+        crate::store::transact!($store, $store.write, |$link| $attempt)
+    };
+    ($store:expr, $pool:expr, |$link:ident| $attempt:block) => {{
         let mut attempts = $store.attempts();
         loop {
-            let borrowed = attempts.link(&$store.write).await?;
+            let borrowed = attempts.link(&$pool).await?;
             let $link: &crate::link::Link = &borrowed;
             let done = crate::store::attempt(async $attempt).await;
             if let std::ops::ControlFlow::Break(done) = attempts.after(borrowed, done).await {
@@ -131,10 +135,17 @@ impl Attempts<'_> {
     }
 }
 
+/// All that leads to the server.
+pub struct Links {
+    pub write: Pool,
+    pub read: Pool,
+    pub probe: Pool,
+    pub listener: Listener,
+}
+
 impl PostgresStore {
     pub(crate) fn assemble(
-        write: Pool,
-        read: Pool,
+        links: Links,
         time: StoreTime,
         partitions: Partitions,
         options: &PostgresOptions,
@@ -142,9 +153,11 @@ impl PostgresStore {
     ) -> Self {
         let metrics = Metrics::new();
         Self {
-            write,
+            write: links.write,
             write_links: options.write_links,
-            readers: Readers::new(read, options.read_links, options.busy_timeout, metrics.clone()),
+            readers: Readers::new(links.read, options.read_links, options.busy_timeout, metrics.clone()),
+            probes: links.probe,
+            listener: links.listener,
             time,
             partitions,
             rng,

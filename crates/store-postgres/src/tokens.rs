@@ -77,6 +77,12 @@ impl Tokens for PostgresStore {
         })
     }
 
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> StoreResult<Vec<StoredToken>> {
+        let before = id_below(before.as_ref().map(TokenId::as_bytes));
+        let limit = saturating(limit);
+        reading!(self, |link| { tokens_newest(link, before, limit).await })
+    }
+
     async fn token_last_expiry(&self) -> StoreResult<Option<Timestamp>> {
         reading!(self, |link| { optional_timestamp(&link.query_one(&TOKENS_LAST_EXPIRY, &[]).await?, 0) })
     }
@@ -227,6 +233,22 @@ async fn tokens_list(
     among: i64,
 ) -> Result<Vec<StoredToken>> {
     let rows = link.query(&TOKENS_LIST, &[&subject.as_str(), &before, &limit, &among]).await?;
+    rows.iter().map(|row| stored_token(row, 0)).collect()
+}
+
+pub const TOKENS_NEWEST: Statement = Statement {
+    name: "tokens_newest",
+    sql: concat!(
+        "SELECT ",
+        token_columns!(),
+        " FROM (SELECT * FROM tokens WHERE id < $1 ORDER BY id DESC LIMIT $2) t
+          CROSS JOIN log_head h ORDER BY t.id DESC"
+    ),
+    types: &[Type::UUID, Type::INT8],
+};
+
+async fn tokens_newest(link: &Link, before: Uuid, limit: i64) -> Result<Vec<StoredToken>> {
+    let rows = link.query(&TOKENS_NEWEST, &[&before, &limit]).await?;
     rows.iter().map(|row| stored_token(row, 0)).collect()
 }
 

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use grantry_protocol::{AccessTokenFormat, Ending, SubjectKind, Timestamp};
+use grantry_protocol::{AccessTokenFormat, Ending, Epoch, Position, Seen, SubjectKind, Timestamp};
 use rusqlite::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,14 @@ pub fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
 
 pub fn optional_timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+}
+
+/// An epoch and, in the next column, a position.
+pub fn optional_seen(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Seen>> {
+    let (epoch, position): (Option<u64>, Option<u64>) = (row.get(column)?, row.get(column + 1)?);
+    Ok(epoch
+        .zip(position)
+        .map(|(epoch, position)| Seen { epoch: Epoch(epoch), position: Position(position) }))
 }
 
 /// Text that a type checks when it is made of it.

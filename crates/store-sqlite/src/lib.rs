@@ -51,6 +51,7 @@ mod writer;
 use std::sync::Arc;
 
 use grantry_protocol::Clock;
+use grantry_store::Bell;
 
 pub use backup_error::BackupError;
 pub use copy::Progress;
@@ -65,4 +66,6 @@ pub struct SqliteStore {
     readers: readers::Readers,
     writer: writer::Writer,
     clock: Arc<dyn Clock>,
+    /// Rung by the writer; what other processes append rings nothing here.
+    bell: Bell,
 }

@@ -1,10 +1,10 @@
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, Timestamp, TokenId};
+use grantry_protocol::{NodeNumber, Seen, Timestamp, TokenId};
 use grantry_store::{Node, NodeId, Nodes, Result, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
-use crate::columns::timestamp;
+use crate::columns::{optional_seen, timestamp};
 use crate::writer::WriteTx;
 
 #[async_trait]
@@ -32,7 +32,10 @@ fn register(tx: &WriteTx<'_>, id: NodeId) -> rusqlite::Result<Option<Node>> {
 
 macro_rules! select_node {
     ($rest:literal) => {
-        concat!("SELECT id, number, last_heartbeat, drained_below FROM nodes ", $rest)
+        concat!(
+            "SELECT id, number, last_heartbeat, drained_below, applied_epoch, applied_position FROM nodes ",
+            $rest
+        )
     };
 }
 
@@ -45,7 +48,7 @@ fn nodes_select(connection: &Connection) -> rusqlite::Result<Vec<Node>> {
 
 const NODE_SELECT: &str = select_node!("WHERE id = ?1");
 
-fn node_select(connection: &Connection, id: NodeId) -> rusqlite::Result<Option<Node>> {
+pub fn node_select(connection: &Connection, id: NodeId) -> rusqlite::Result<Option<Node>> {
     connection.prepare_cached(NODE_SELECT)?.query_row([id.0], node).optional()
 }
 
@@ -55,6 +58,7 @@ fn node(row: &Row<'_>) -> rusqlite::Result<Node> {
         number: row.get::<_, Option<u8>>(1)?.and_then(NodeNumber::new),
         last_heartbeat: timestamp(row, 2)?,
         drained_below: row.get::<_, Option<_>>(3)?.map(TokenId::from_bytes),
+        applied: optional_seen(row, 4)?,
     })
 }
 
@@ -101,6 +105,25 @@ pub fn node_upsert(
     Ok(())
 }
 
+/// Leaves the number and the mark alone.
+const NODE_APPLIED_UPSERT: &str = "
+    INSERT INTO nodes (id, last_heartbeat, applied_epoch, applied_position) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (id) DO UPDATE SET
+        last_heartbeat = excluded.last_heartbeat,
+        applied_epoch = excluded.applied_epoch,
+        applied_position = excluded.applied_position";
+
+pub fn node_applied_upsert(
+    connection: &Connection,
+    node: NodeId,
+    applied: Seen,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let row = params![node.0, now.as_millis(), applied.epoch.0, applied.position.0];
+    connection.prepare_cached(NODE_APPLIED_UPSERT)?.execute(row)?;
+    Ok(())
+}
+
 const NODES_SWEEP: &str = "
     DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE last_heartbeat <= ?1 LIMIT ?2)";
 
@@ -109,4 +132,4 @@ pub fn nodes_sweep(connection: &Connection, silent_since: Timestamp, limit: i64)
 }
 
 #[cfg(test)]
-pub const HOT: [&str; 3] = [NODE_UPSERT, NODE_SELECT, NODE_OF_NUMBER_SELECT];
+pub const HOT: [&str; 4] = [NODE_UPSERT, NODE_APPLIED_UPSERT, NODE_SELECT, NODE_OF_NUMBER_SELECT];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use grantry_protocol::Clock;
+use grantry_store::Bell;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::SqliteStore;
@@ -41,9 +42,17 @@ impl SqliteStore {
         let metrics = Metrics::new();
         let wal = WalBound::new(&connection, options.wal_pages, metrics.wal_pages.clone());
         let readers = Readers::start(reading, &options, &metrics).map_err(OpenError::Thread)?;
-        let connection = WriteConnection { connection, turnstile, clock: Arc::clone(&clock), wal, metrics };
+        let bell = Bell::default();
+        let connection = WriteConnection {
+            connection,
+            turnstile,
+            clock: Arc::clone(&clock),
+            bell: bell.clone(),
+            wal,
+            metrics,
+        };
         let writer = Writer::start(connection, &options).map_err(OpenError::Thread)?;
-        Ok(Self { readers, writer, clock })
+        Ok(Self { readers, writer, clock, bell })
     }
 
     /// Which schema the file has, and which one it would have once it is opened. Changes neither.

@@ -11,6 +11,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_initial.sql")),
     M::up(include_str!("migrations/0002_grants.sql")),
     M::up(include_str!("migrations/0003_deferred.sql")),
+    M::up(include_str!("migrations/0004_applied.sql")),
 ];
 
 /// Set by the first migration.

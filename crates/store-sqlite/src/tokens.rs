@@ -72,6 +72,15 @@ impl Tokens for SqliteStore {
             .await
     }
 
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> Result<Vec<StoredToken>> {
+        self.readers
+            .run(move |snapshot| {
+                let tokens = newest_select(snapshot, before, saturating(limit))?;
+                tokens.into_iter().map(|stored| judge_token(snapshot, stored)).collect()
+            })
+            .await
+    }
+
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
         self.readers.run(|snapshot| last_expiry_select(snapshot)).await
     }
@@ -142,6 +151,18 @@ fn tokens_select(
     let before = id_below(before.as_ref().map(TokenId::as_bytes));
     let mut statement = connection.prepare_cached(TOKENS_SELECT)?;
     statement.query_map(params![subject.as_str(), before, limit, among], stored_token)?.collect()
+}
+
+const NEWEST_SELECT: &str = select_stored!("WHERE t.id < ?1 ORDER BY t.id DESC LIMIT ?2");
+
+fn newest_select(
+    connection: &Connection,
+    before: Option<TokenId>,
+    limit: i64,
+) -> rusqlite::Result<Vec<StoredToken>> {
+    let before = id_below(before.as_ref().map(TokenId::as_bytes));
+    let mut statement = connection.prepare_cached(NEWEST_SELECT)?;
+    statement.query_map(params![before, limit], stored_token)?.collect()
 }
 
 const LAST_AMONG_SELECT: &str = "SELECT id FROM tokens WHERE id < ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1";
@@ -280,5 +301,14 @@ pub fn slot_free(connection: &Connection, slot: SlotKey, holder: TokenId) -> rus
 
 /// Those that run for each request; none may walk through a table.
 #[cfg(test)]
-pub const HOT: [&str; 8] =
-    [TOKEN_SELECT, HOLDER_SELECT, TOKEN_EXISTS, TOKEN_INSERT, TOKEN_END, SLOT_SELECT, SLOT_UPSERT, SLOT_FREE];
+pub const HOT: [&str; 9] = [
+    TOKEN_SELECT,
+    HOLDER_SELECT,
+    NEWEST_SELECT,
+    TOKEN_EXISTS,
+    TOKEN_INSERT,
+    TOKEN_END,
+    SLOT_SELECT,
+    SLOT_UPSERT,
+    SLOT_FREE,
+];

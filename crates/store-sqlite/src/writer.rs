@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use grantry_protocol::{Clock, Timestamp};
-use grantry_store::{Result, StoreError};
+use grantry_store::{Bell, Result, StoreError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
@@ -35,6 +35,7 @@ pub struct WriteConnection {
     pub connection: Connection,
     pub turnstile: Turnstile,
     pub clock: Arc<dyn Clock>,
+    pub bell: Bell,
     pub wal: WalBound,
     pub metrics: Metrics,
 }
@@ -103,7 +104,9 @@ impl WriteConnection {
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut tx)))
             .map_err(|_| StoreError::Rejected("the store panicked over this write".into()))?;
         let value = outcome.map_err(classify)?;
-        tx.commit().map_err(classify)?;
+        if tx.commit().map_err(classify)? {
+            self.bell.ring();
+        }
         Ok(value)
     }
 
@@ -129,9 +132,11 @@ impl WriteConnection {
 }
 
 impl WriteTx<'_> {
-    fn commit(self) -> rusqlite::Result<()> {
-        self.log_end.write(&self.transaction)?;
-        self.transaction.commit()
+    /// Whether the log has moved on by it.
+    fn commit(self) -> rusqlite::Result<bool> {
+        let has_moved = self.log_end.write(&self.transaction)?;
+        self.transaction.commit()?;
+        Ok(has_moved)
     }
 }
 

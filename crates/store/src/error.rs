@@ -26,6 +26,8 @@ pub enum Outage {
     Overloaded,
     /// What was asked for was answered by a node that has not written it yet.
     Unwritten,
+    /// This node cannot prove that it knows all that was revoked, so it says nothing about what is valid.
+    Stale,
     /// The store was closed, or the thread that worked for it is gone.
     Closed,
 }
@@ -39,6 +41,7 @@ impl Outage {
             Self::Io => "io",
             Self::Overloaded => "overloaded",
             Self::Unwritten => "unwritten",
+            Self::Stale => "stale",
             Self::Closed => "closed",
         }
     }

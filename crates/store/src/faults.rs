@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    Client, ClientId, GrantId, LogEntry, LogHead, NodeNumber, Position, Seen, SlotKey, Subject, Timestamp,
-    TokenId,
+    Client, ClientId, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen, SlotKey, Subject,
+    Timestamp, TokenId,
 };
+use tokio::sync::watch;
 
 use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, DeferredToken,
-    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Node, NodeId, Nodes, Observed, Result, Retention,
-    Revocations, RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenPage, TokenWrite,
-    TokenWriters, Tokens, WriteOutcome,
+    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, LogView, Merge, MergeOutcome, Node, NodeId,
+    Nodes, Observed, Probe, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredGrant,
+    StoredToken, Swept, TokenPage, TokenWrite, TokenWriters, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -29,6 +30,7 @@ pub enum Fault {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     calls: AtomicU64,
+    probes: AtomicU64,
     /// For `token_write`, in order; `None` lets one pass.
     writes: Mutex<VecDeque<Option<Fault>>>,
     /// For every read, until it is lifted.
@@ -42,18 +44,23 @@ impl FaultyStore {
         Self {
             inner,
             calls: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             writes: Mutex::default(),
             reads: Mutex::default(),
             poison: Mutex::default(),
         }
     }
 
-    /// How many calls of any method there were.
+    /// How many calls of any method there were, but for probes: nodes make those by themselves at any time.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Appends to what the coming `token_write`s meet, one each.
+    pub fn probes(&self) -> u64 {
+        self.probes.load(Ordering::SeqCst)
+    }
+
+    /// Appends to what the coming `token_write`s meet, one each. A probe meets what the next of them will.
     pub fn fail_writes(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         lock(&self.writes).extend(faults);
     }
@@ -72,12 +79,21 @@ impl FaultyStore {
         self.calls.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn read_fault(&self) -> Option<Fault> {
+        lock(&self.reads).clone().map(Fault::Before)
+    }
+
     async fn read<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.count();
-        if let Some(error) = lock(&self.reads).clone() {
-            return Err(error);
-        }
-        call.await
+        meet(self.read_fault(), call).await
+    }
+}
+
+async fn meet<T>(fault: Option<Fault>, call: impl Future<Output = Result<T>>) -> Result<T> {
+    match fault {
+        None => call.await,
+        Some(Fault::Before(error)) => Err(error),
+        Some(Fault::After(error)) => call.await.and(Err(error)),
     }
 }
 
@@ -98,11 +114,7 @@ impl Tokens for FaultyStore {
             return Err(StoreError::Rejected("injected poison".into()));
         }
         let fault = lock(&self.writes).pop_front().flatten();
-        match fault {
-            None => self.inner.token_write(batch).await,
-            Some(Fault::Before(error)) => Err(error),
-            Some(Fault::After(error)) => self.inner.token_write(batch).await.and(Err(error)),
-        }
+        meet(fault, self.inner.token_write(batch)).await
     }
 
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
@@ -133,6 +145,10 @@ impl Tokens for FaultyStore {
         among: usize,
     ) -> Result<TokenPage> {
         self.read(self.inner.token_list(subject, before, limit, among)).await
+    }
+
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> Result<Vec<StoredToken>> {
+        self.read(self.inner.token_newest(before, limit)).await
     }
 
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
@@ -236,6 +252,30 @@ impl Revocations for FaultyStore {
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
         self.count();
         self.inner.revocation_append(append).await
+    }
+
+    /// A read and a write: either's fault hits it.
+    async fn revocation_probe(&self, probe: Probe) -> Result<LogPage> {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        let write_fault = lock(&self.writes).front().cloned().flatten();
+        meet(self.read_fault().or(write_fault), self.inner.revocation_probe(probe)).await
+    }
+
+    async fn revocation_merge(&self, merge: Merge) -> Result<MergeOutcome> {
+        self.count();
+        self.inner.revocation_merge(merge).await
+    }
+
+    fn revocation_bell(&self) -> watch::Receiver<u64> {
+        self.inner.revocation_bell()
+    }
+
+    async fn revocation_catch_up(&self) {
+        self.inner.revocation_catch_up().await;
+    }
+
+    fn revocation_view(&self) -> Option<LogView> {
+        self.inner.revocation_view()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod apply;
 mod audit;
+mod bell;
 mod clients;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -26,6 +27,7 @@ mod writes;
 
 pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge};
 pub use audit::{AuditEntry, AuditRecord, AuditTrail};
+pub use bell::Bell;
 pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
 pub use decide::{
     Holder, IssueDecision, OpenDecision, RevokeDecision, RotationDecision, SettleDecision, Settling,
@@ -39,7 +41,7 @@ pub use keys::{KeyChange, KeyPurpose, KeyRecord, Keys};
 pub use memory::MemoryStore;
 pub use nodes::{Node, NodeId, Nodes};
 pub use retention::{GrantsSwept, Retention, Swept};
-pub use revocations::{Revocations, RuleAppend};
+pub use revocations::{LogView, Merge, MergeOutcome, Probe, Revocations, RuleAppend};
 pub use tokens::{DeferredToken, StoredToken, TokenPage, TokenWriters, Tokens};
 pub use writes::{
     AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, TokenWrite,

@@ -8,14 +8,15 @@ use grantry_protocol::{
 };
 
 use crate::{
-    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Holder, KeyChange, KeyRecord, Keys, NodeId, Result,
-    Revocations, RuleAppend, StoredGrant,
+    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Bell, Holder, KeyChange, KeyRecord, Keys, NodeId,
+    Result, StoredGrant,
 };
 
 mod clients;
 mod grants;
 mod nodes;
 mod retention;
+mod revocations;
 mod rows;
 mod tokens;
 
@@ -46,6 +47,7 @@ struct State {
     nodes: BTreeMap<NodeId, NodeRow>,
     /// Tokens that were revoked before they had a row, and when those have expired.
     early_ends: BTreeMap<TokenId, Timestamp>,
+    bell: Bell,
 }
 
 struct TokenRow {
@@ -89,6 +91,7 @@ impl State {
         }
         let position = entry.position;
         self.log.insert(position, LoggedEntry { entry, logged_at: now });
+        self.bell.ring();
         position
     }
 
@@ -120,26 +123,6 @@ impl Keys for MemoryStore {
         state.keys = change.to;
         change.audit.into_iter().for_each(|audit| state.record(audit));
         Ok(true)
-    }
-}
-
-#[async_trait]
-impl Revocations for MemoryStore {
-    async fn revocation_head(&self) -> Result<LogHead> {
-        Ok(self.state().head.0)
-    }
-
-    async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
-        let state = self.state();
-        Ok(state.log.range(after.next()..).take(limit).map(|(_, logged)| logged.entry.clone()).collect())
-    }
-
-    async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        state.announce(append.rule.kind(), append.rule.key().to_vec(), append.keep_until, now);
-        state.record(append.audit);
-        Ok(state.head.0.seen())
     }
 }
 

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, Rng, Timestamp, TokenId};
+use grantry_protocol::{NodeNumber, Rng, Seen, Timestamp, TokenId};
 
 use crate::Result;
 
@@ -26,6 +26,8 @@ pub struct Node {
     /// The drain mark: every token that the node deferred with an id below has its row by now, or will never get one.
     /// It only ever rises.
     pub drained_below: Option<TokenId>,
+    /// How much of the revocation log the node had applied when it last said so; nothing if it does not follow the log.
+    pub applied: Option<Seen>,
 }
 
 #[async_trait]

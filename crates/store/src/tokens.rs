@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use grantry_protocol::{
     AccessToken, Ending, GrantId, NodeNumber, SlotKey, Subject, Timestamp, TokenId, TokenState,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Issue, Result, TokenWrite, WriteOutcome};
 
 /// A token together with all that decides its state, read in one snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredToken {
     pub token: AccessToken,
     pub ended: Option<Ending>,
@@ -81,7 +82,13 @@ pub trait Tokens: Send + Sync {
         TokenWriters::One
     }
 
+    /// Where it comes from a copy, the token may have lost its slot since.
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>>;
+
+    /// The same from the row itself.
+    async fn token_find_uncached(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        self.token_find(id).await
+    }
 
     /// The token, or, where it has no row, whether one may come, all in one snapshot.
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken>;
@@ -102,6 +109,9 @@ pub trait Tokens: Send + Sync {
         limit: usize,
         among: usize,
     ) -> Result<TokenPage>;
+
+    /// The next `limit` tokens with an id below `before`, newest first.
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> Result<Vec<StoredToken>>;
 
     /// The latest `expires_at` of any token; walks through all of them, for the rotation of keys.
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>>;

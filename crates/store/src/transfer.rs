@@ -129,7 +129,14 @@ pub const TABLES: &[TransferTable] = &[
     TransferTable {
         name: "nodes",
         key: 1,
-        columns: &[("id", Bytes), ("number", Small), ("last_heartbeat", Integer), ("drained_below", Uuid)],
+        columns: &[
+            ("id", Bytes),
+            ("number", Small),
+            ("last_heartbeat", Integer),
+            ("drained_below", Uuid),
+            ("applied_epoch", Integer),
+            ("applied_position", Integer),
+        ],
     },
     TransferTable {
         name: "audit",

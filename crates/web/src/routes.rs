@@ -38,11 +38,13 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
                 .delete(admin::clients::delete),
         )
         .route("/admin/v1/clients/{client_id}/secret", post(admin::clients::rotate_secret))
+        .route("/admin/v1/cluster", get(admin::cluster::read))
         .route("/admin/v1/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/admin/v1/keys/{purpose}/{version}/revoke", post(admin::keys::revoke))
         .route("/admin/v1/persistence", get(admin::persistence::read))
         .route("/admin/v1/persistence/redrive", post(admin::persistence::redrive))
         .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
+        .route("/admin/v1/revocations/{position}", get(admin::revocations::read))
         .route("/admin/v1/tokens", get(admin::tokens::list))
         .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect));
     let operations = health_routes().route("/metrics", get(health::metrics));

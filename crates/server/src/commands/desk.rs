@@ -117,6 +117,16 @@ impl Desk {
         }
     }
 
+    /// Of the server that is asked.
+    pub async fn cluster(&self) -> Result<Value, Failure> {
+        match self {
+            Self::Online(api) => api.cluster().await,
+            Self::Offline(_) => Err(Failure::new(
+                "what servers know is asked of a running server: run this without --offline",
+            )),
+        }
+    }
+
     pub async fn key_list(&self) -> Result<Vec<Value>, Failure> {
         match self {
             Self::Online(api) => api.key_list().await,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod cluster;
 mod config;
 mod desk;
 mod journal;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&settings(file)?),
         Command::Clients { command } => clients::run(&settings(file)?, command),
+        Command::Cluster { command } => cluster::run(&settings(file)?, command),
         Command::Token { command } => token::run(&settings(file)?, command),
         Command::Keys { command } => keys::run(&settings(file)?, command),
         Command::Config { command } => config::run(file, &command),

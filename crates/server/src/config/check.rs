@@ -38,6 +38,7 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
     check.keys();
     check.token_persistence();
     check.tokens();
+    check.cache();
     check.limits();
     check.outbound();
     check.log();
@@ -45,7 +46,8 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
     check.problems
 }
 
-/// What is wrong, as it is found. `[store]` and `[token_persistence]` are checked in `check_store.rs`.
+/// What is wrong, as it is found. `[store]` and `[token_persistence]` are checked in `check_store.rs`, `[cache]` in
+/// `check_cache.rs`.
 pub struct Check<'a> {
     pub config: &'a Config,
     pub origins: &'a Origins,

@@ -95,7 +95,7 @@ impl Check<'_> {
         }
     }
 
-    fn lasting(&mut self, key: &str, span: Duration, bounds: RangeInclusive<Duration>) {
+    pub fn lasting(&mut self, key: &str, span: Duration, bounds: RangeInclusive<Duration>) {
         if !bounds.contains(&span) {
             let [span, least, most] = [span, *bounds.start(), *bounds.end()].map(humantime::format_duration);
             self.refuse(key, format!("{span} is out of bounds; choose something from {least} to {most}"));

@@ -8,6 +8,7 @@ use super::Config;
 use super::environment::PREFIX;
 
 pub struct Key {
+    /// As [`Section::path`].
     pub section: String,
     pub name: String,
     pub kind: Kind,
@@ -28,14 +29,16 @@ pub enum Kind {
 }
 
 pub struct Section {
-    pub name: String,
+    /// As in its header: `cache`, and below it `cache.tokens`.
+    pub path: String,
     pub description: String,
+    /// Its own, without those of the sections below it.
     pub keys: Vec<Key>,
 }
 
 /// Keys of the design that later versions bring; a configuration that was written for one of them deserves a better
 /// answer than "unknown". What ends in a dot is a whole section.
-const LATER: &[&str] = &["cache.", "data_space."];
+const LATER: &[&str] = &["data_space."];
 
 impl Key {
     pub fn path(&self) -> String {
@@ -44,7 +47,7 @@ impl Key {
 
     /// The environment variable that goes before the file.
     pub fn variable(&self) -> String {
-        format!("{PREFIX}{}__{}", self.section, self.name).to_uppercase()
+        format!("{PREFIX}{}", self.path().replace('.', "__")).to_uppercase()
     }
 
     /// A line that would be right, for an error message.
@@ -69,7 +72,7 @@ pub fn is_later(path: &str) -> bool {
     })
 }
 
-/// The sections and their keys, in the order of their declaration.
+/// The sections and their keys, in the order of their declaration; a section stands before those below it.
 pub fn sections() -> Vec<Section> {
     // Under the serialize contract every field is required, and `required` keeps the order of the declaration, which
     // the sorted properties do not.
@@ -78,7 +81,13 @@ pub fn sections() -> Vec<Section> {
         .with(|settings| settings.inline_subschemas = true)
         .into_generator();
     let schema = generator.into_root_schema_for::<Config>().to_value();
-    in_order(&schema).map(|(name, section)| read_section(name, section)).collect()
+    // The schema would know them by type, and two sections of one type may differ in their defaults.
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut sections = Vec::new();
+    for (name, schema) in in_order(&schema) {
+        read_section(name, schema, &defaults[name], &mut sections);
+    }
+    sections
 }
 
 pub fn keys() -> Vec<Key> {
@@ -90,17 +99,25 @@ fn in_order(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
     names.iter().filter_map(Value::as_str).map(|name| (name, &schema["properties"][name]))
 }
 
-fn read_section(name: &str, schema: &Value) -> Section {
-    let keys = in_order(schema).map(|(key, schema)| read_key(name, key, schema)).collect();
-    Section { name: name.to_owned(), description: description(schema), keys }
+fn read_section(path: &str, schema: &Value, defaults: &Value, sections: &mut Vec<Section>) {
+    let (below, own): (Vec<_>, Vec<_>) = in_order(schema).partition(|(_, schema)| is_section(schema));
+    let keys = own.into_iter().map(|(name, schema)| read_key(path, name, schema, &defaults[name])).collect();
+    sections.push(Section { path: path.to_owned(), description: description(schema), keys });
+    for (name, schema) in below {
+        read_section(&format!("{path}.{name}"), schema, &defaults[name], sections);
+    }
 }
 
-fn read_key(section: &str, name: &str, schema: &Value) -> Key {
+fn is_section(schema: &Value) -> bool {
+    schema.get("properties").is_some()
+}
+
+fn read_key(section: &str, name: &str, schema: &Value, default: &Value) -> Key {
     Key {
         section: section.to_owned(),
         name: name.to_owned(),
         kind: kind(schema),
-        default: schema.get("default").filter(|default| !default.is_null()).cloned(),
+        default: Some(default).filter(|default| !default.is_null()).cloned(),
         description: description(schema),
         values: values(schema),
     }
@@ -166,13 +183,16 @@ mod tests {
         assert_eq!(key("store.url").default, Some("sqlite:grantry-data/grantry.db".into()));
         assert_eq!(key("store.url_file").kind, Kind::Text);
         assert_eq!(key("token_persistence.journal").values, ["fsync", "os", "off"]);
+        assert_eq!(key("cache.coherence").values, ["strict", "bounded", "none"]);
+        assert_eq!(key("cache.max_staleness").kind, Kind::Duration);
+        assert_eq!(key("cache.token_owners.eviction_policy").values, ["lru", "lfu", "s3fifo"]);
         assert_eq!(key("log.format").values, ["auto", "text", "json"]);
     }
 
     #[test]
     fn every_section_and_key_is_described() {
         for section in sections() {
-            assert!(!section.description.is_empty(), "{}", section.name);
+            assert!(!section.description.is_empty(), "{}", section.path);
             for key in section.keys {
                 assert!(!key.description.is_empty(), "{}", key.path());
             }
@@ -181,18 +201,39 @@ mod tests {
 
     #[test]
     fn keys_stand_in_the_order_of_their_declaration() {
-        let names: Vec<String> = sections().into_iter().map(|section| section.name).collect();
+        let paths: Vec<String> = sections().into_iter().map(|section| section.path).collect();
         assert_eq!(
-            names,
-            ["server", "store", "keys", "token_persistence", "tokens", "limits", "outbound", "log"]
+            paths,
+            [
+                "server",
+                "store",
+                "keys",
+                "token_persistence",
+                "tokens",
+                "cache",
+                "cache.tokens",
+                "cache.token_owners",
+                "cache.clients",
+                "limits",
+                "outbound",
+                "log"
+            ]
         );
         assert_eq!(keys()[0].path(), "server.issuer");
     }
 
     #[test]
+    fn a_key_of_a_section_below_another_has_the_path_of_both_and_a_default_of_its_own() {
+        assert_eq!(key("cache.tokens.capacity").variable(), "GRANTRY_CACHE__TOKENS__CAPACITY");
+        assert_eq!(key("cache.tokens.capacity").default, Some(100_000.into()));
+        assert_eq!(key("cache.clients.capacity").default, Some(10_000.into()));
+        assert_eq!(key("cache.enabled").section, "cache");
+    }
+
+    #[test]
     fn no_key_is_both_there_and_still_to_come() {
         assert!(keys().iter().all(|key| !is_later(&key.path())));
-        assert!(is_later("cache") && is_later("cache.tokens.capacity") && is_later("data_space.name"));
-        assert!(!is_later("caches") && !is_later("tokens.refresh_grace"));
+        assert!(is_later("data_space") && is_later("data_space.name"));
+        assert!(!is_later("data_spaces") && !is_later("tokens.refresh_grace"));
     }
 }

@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use grantry_protocol::nearest;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 use zeroize::Zeroizing;
 
-use super::environment::{Environment, really_called, special_names};
-use super::keys::{Key, Kind, is_later, keys};
+use super::environment::Environment;
+use super::keys::{Key, Kind, keys};
+use super::unknown::{is_section, unknown_entry, unknown_variable};
 use super::{Config, Problem, Problems, StoreUrl, check};
 
 const IMPLIED_FILE: &str = "grantry.toml";
@@ -89,8 +89,8 @@ fn choose_file(named: Option<&Path>, environment: &Environment) -> Option<PathBu
 #[derive(Default)]
 struct Reading {
     keys: Vec<Key>,
-    /// Section -> key -> value.
-    values: Table,
+    /// By the key's path.
+    values: BTreeMap<String, Value>,
     origins: BTreeMap<String, Origin>,
     problems: Vec<Problem>,
 }
@@ -107,74 +107,47 @@ impl Reading {
             (Err(error), _) | (_, Err(error)) => return self.problems.push(refuse(&error)),
         };
         let line = |at: usize| Origin::File { path: path.to_owned(), line: line_of(text, at) };
-        for (section, content) in spans.get_ref() {
-            let place = line(section.span().start);
-            match content.get_ref() {
-                DeValue::Table(content) if self.keys.iter().any(|key| key.section == **section.get_ref()) => {
-                    self.read_section(section.get_ref(), content, &values, &line);
+        self.read_section("", spans.get_ref(), &values, &line);
+    }
+
+    /// Keys, and the sections below. Outside of all sections, where the path is empty, there are no keys.
+    fn read_section(
+        &mut self,
+        section: &str,
+        spans: &DeTable<'_>,
+        values: &Table,
+        line: &impl Fn(usize) -> Origin,
+    ) {
+        for (name, content) in spans {
+            let path = match section {
+                "" => name.get_ref().to_string(),
+                section => format!("{section}.{}", name.get_ref()),
+            };
+            let origin = line(Spanned::span(name).start);
+            if name.get_ref().contains('.') {
+                let sentence =
+                    format!("\"{}\" is one name in its quotes; write it without them", name.get_ref());
+                self.problems.push(Problem::at(origin.to_string(), sentence));
+                continue;
+            }
+            let value = &values[name.get_ref().as_ref()];
+            match (content.get_ref(), value) {
+                (DeValue::Table(below), Value::Table(values)) if is_section(&self.keys, &path) => {
+                    self.read_section(&path, below, values, line);
                 }
-                content => {
-                    let sentence = self.no_such_section(section.get_ref(), content);
-                    self.problems.push(Problem::at(place.to_string(), sentence));
-                }
+                _ => self.read_key(path, value, origin),
             }
         }
     }
 
-    fn read_section(
-        &mut self,
-        section: &str,
-        content: &DeTable<'_>,
-        values: &Table,
-        line: &impl Fn(usize) -> Origin,
-    ) {
-        for (name, _) in content {
-            let path = format!("{section}.{}", name.get_ref());
-            let origin = line(Spanned::span(name).start);
-            let Some(key) = self.keys.iter().find(|key| key.path() == path) else {
-                let sentence = self.no_such_key(section, name.get_ref());
-                self.problems.push(Problem::at(origin.to_string(), sentence));
-                continue;
-            };
-            let value = values[section][name.get_ref().as_ref()].clone();
-            set(&mut self.values, key, value);
+    fn read_key(&mut self, path: String, value: &Value, origin: Origin) {
+        if self.keys.iter().any(|key| key.path() == path) {
+            self.values.insert(path.clone(), value.clone());
             self.origins.insert(path, origin);
+        } else {
+            let sentence = unknown_entry(&self.keys, &path, value.is_table());
+            self.problems.push(Problem::at(origin.to_string(), sentence));
         }
-    }
-
-    fn no_such_section(&self, name: &str, content: &DeValue<'_>) -> String {
-        let sections = || self.keys.iter().map(|key| key.section.as_str());
-        if is_later(name) {
-            return format!("[{name}] is not available in this version of Grantry; remove it");
-        }
-        if sections().any(|section| section == name) {
-            return format!("{name} must be a section: write [{name}] and its keys below");
-        }
-        let homeless = self.keys.iter().find(|key| key.name == name && !content.is_table());
-        if let Some(key) = homeless {
-            return format!("{name} stands outside of its section; move it below [{}]", key.section);
-        }
-        let hint = nearest(name, sections()).map_or_else(
-            || format!("the sections are {}", listed(sections())),
-            |near| format!("did you mean [{near}]?"),
-        );
-        format!("there is no section [{name}]; {hint}")
-    }
-
-    fn no_such_key(&self, section: &str, name: &str) -> String {
-        let path = format!("{section}.{name}");
-        if is_later(&path) {
-            return format!("{path} is not available in this version of Grantry; remove it");
-        }
-        let own: Vec<&Key> = self.keys.iter().filter(|key| key.section == section).collect();
-        if let Some(near) = nearest(name, own.iter().map(|key| key.name.as_str())) {
-            return format!("there is no key {path}; did you mean {section}.{near}?");
-        }
-        if let Some(other) = self.keys.iter().find(|key| key.name == name) {
-            return format!("there is no key {path}; {name} belongs to [{}]", other.section);
-        }
-        let names = listed(own.iter().map(|key| key.name.as_str()));
-        format!("there is no key {path}; the keys of [{section}] are {names}")
     }
 
     fn read_environment(&mut self, environment: &Environment) {
@@ -182,10 +155,10 @@ impl Reading {
             match self.keys.iter().find(|key| key.variable() == name) {
                 Some(key) => {
                     let value = from_text(key.kind, environment.get(name).unwrap_or_default());
-                    set(&mut self.values, key, value);
+                    self.values.insert(key.path(), value);
                     self.origins.insert(key.path(), Origin::Variable(name.to_owned()));
                 }
-                None => self.problems.push(Problem::at(name, self.no_such_variable(name))),
+                None => self.problems.push(Problem::at(name, unknown_variable(&self.keys, name))),
             }
         }
         self.read_log_level(environment);
@@ -199,33 +172,21 @@ impl Reading {
             let sentence = format!("{} is set as well, and both are log.level; remove one", key.variable());
             return self.problems.push(Problem::at("GRANTRY_LOG", sentence));
         }
-        set(&mut self.values, key, Value::String(level.to_owned()));
+        self.values.insert(key.path(), Value::String(level.to_owned()));
         self.origins.insert(key.path(), Origin::Variable("GRANTRY_LOG".to_owned()));
-    }
-
-    fn no_such_variable(&self, name: &str) -> String {
-        let path = name.trim_start_matches(super::environment::PREFIX).to_lowercase().replacen("__", ".", 1);
-        if is_later(&path) {
-            return format!("{path} is not available in this version of Grantry; unset the variable");
-        }
-        let variables: Vec<String> = self.keys.iter().map(Key::variable).collect();
-        let all = variables.iter().map(String::as_str).chain(special_names().iter().copied());
-        let near = really_called(name).or_else(|| nearest(name, all));
-        let hint = near.map_or_else(
-            || "a key is set by GRANTRY_SECTION__KEY, with two underscores between the two".to_owned(),
-            |near| format!("did you mean {near}?"),
-        );
-        format!("Grantry does not know this variable; {hint}")
     }
 
     /// Each key by itself, so that all wrong values are found and not only the first.
     fn typed(&mut self) -> Result<Config, Problems> {
+        let defaults = Table::try_from(Config::default())
+            .map_err(|error| Problems(vec![Problem::new(error.to_string())]))?;
+        let mut all = defaults.clone();
         for key in &self.keys {
-            let Some(value) = self.values.get(&key.section).and_then(|section| section.get(&key.name)) else {
-                continue;
-            };
-            let mut alone = Table::new();
-            set(&mut alone, key, value.clone());
+            let path = key.path();
+            let Some(value) = self.values.remove(&path) else { continue };
+            let mut alone = defaults.clone();
+            set(&mut alone, &path, value.clone());
+            set(&mut all, &path, value);
             if let Err(error) = deserialize(alone) {
                 let sentence = format!(
                     "{}: {}; write for example {}",
@@ -233,12 +194,12 @@ impl Reading {
                     error.inner().message().trim_end(),
                     key.example()
                 );
-                let place = self.origins.get(&key.path()).map(Origin::to_string);
+                let place = self.origins.get(&path).map(Origin::to_string);
                 self.problems.push(Problem { place, sentence });
             }
         }
         self.no_problems()?;
-        deserialize(self.values.clone()).map_err(|error| Problems(vec![Problem::new(error.to_string())]))
+        deserialize(all).map_err(|error| Problems(vec![Problem::new(error.to_string())]))
     }
 
     fn read_store_url(&mut self, config: &mut Config) {
@@ -274,10 +235,16 @@ fn deserialize(table: Table) -> Result<Config, serde_path_to_error::Error<toml::
     Config::deserialize(tracked).map_err(|error| serde_path_to_error::Error::new(track.path(), error))
 }
 
-fn set(values: &mut Table, key: &Key, value: Value) {
-    let section = values.entry(key.section.clone()).or_insert_with(|| Value::Table(Table::new()));
-    if let Value::Table(section) = section {
-        section.insert(key.name.clone(), value);
+/// Makes the sections on the way that are not there yet.
+fn set(values: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(values.insert(path.to_owned(), value)),
+        Some((section, rest)) => {
+            let below = values.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(below) = below {
+                set(below, rest, value);
+            }
+        }
     }
 }
 
@@ -302,10 +269,4 @@ fn from_text(kind: Kind, text: &str) -> Value {
 
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
-}
-
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = names.collect();
-    names.dedup();
-    names.join(", ")
 }

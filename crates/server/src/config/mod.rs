@@ -1,7 +1,10 @@
-//! The settings: what there is, how it is read, what is refused. The doc comments of the structs in this file are the
-//! reference (`docs/configuration.md` is made of them).
+//! The settings: what there is, how it is read, what is refused. The doc comments of the structs in this file and in
+//! `cache.rs` are the reference (`docs/configuration.md` is made of them), and their `Default` is the only place of what
+//! holds where nothing is set.
 
+mod cache;
 mod check;
+mod check_cache;
 mod check_store;
 mod environment;
 mod journal;
@@ -11,6 +14,7 @@ mod problem;
 mod reference;
 mod show;
 mod store_url;
+mod unknown;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +28,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::cache::{Cache, Coherence, EvictionPolicy, NearCache};
 pub use self::check::check;
 pub use self::environment::Environment;
 pub use self::journal::Journal;
@@ -34,7 +39,6 @@ pub use self::show::show;
 pub use self::store_url::{Place, StoreUrl};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Config {
     /// Where the server listens and under which name it is known.
     pub server: Server,
@@ -46,6 +50,8 @@ pub struct Config {
     pub token_persistence: TokenPersistence,
     /// How long tokens live and when one is handed out again. A client's own metadata goes before these.
     pub tokens: Tokens,
+    /// Copies that each node keeps in front of the store, and how soon it must know what other nodes revoke.
+    pub cache: Cache,
     /// Bounds on what one caller, or all of them together, can make the server do.
     pub limits: Limits,
     /// Requests that the server itself makes: it fetches the key sets that clients registered by their URL.
@@ -55,7 +61,6 @@ pub struct Config {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Server {
     /// The URL under which clients reach this server: the `iss` of every token, and what endpoints in the metadata
     /// begin with. `https`, unless its host is a loopback address; without a query, a fragment or a slash at the end.
@@ -126,7 +131,6 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Store {
     /// `sqlite:PATH`, embedded, one file for any number of server processes on one machine; relative to the working
     /// directory. `postgres://USER@HOST/DATABASE` for servers on any number of machines; with `sslmode`, `sslrootcert`,
@@ -183,7 +187,6 @@ impl Store {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Keys {
     /// File with the base64 of 32 random bytes, mode 0600; made at the first start. It wraps the keys in the store and
     /// is never in it: back it up elsewhere than the store, which is worth nothing without it. The environment variable
@@ -209,7 +212,6 @@ impl Default for Keys {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct TokenPersistence {
     /// Whether tokens are stored. Only `true` in this version.
     pub enable: bool,
@@ -260,7 +262,6 @@ impl TokenPersistence {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Tokens {
     /// At least 1s and less than `retention_time`. A change affects new tokens only.
     pub access_token_lifetime: Lifetime,
@@ -298,7 +299,6 @@ impl Default for Tokens {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Limits {
     /// The largest request body, in bytes; a larger one is answered 413. At least 1024.
     pub max_body_bytes: usize,
@@ -346,7 +346,6 @@ impl Default for Limits {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Outbound {
     /// Networks in CIDR notation that requests may go to, besides the public internet. What is not in here is refused:
     /// loopback, private, link-local, carrier-grade NAT, multicast and all else that is not for everybody.
@@ -365,7 +364,6 @@ impl Default for Outbound {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
 pub struct Log {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`; or several with a module in front, as in
     /// `info,grantry_persistence=debug`. `GRANTRY_LOG` is a short name for the variable of this key.
@@ -390,6 +388,11 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// What the chosen settings promise less than the defaults do, a sentence each.
+    pub fn risks(&self) -> impl Iterator<Item = String> {
+        self.token_persistence.risk().map(str::to_owned).into_iter().chain(self.cache.risk())
+    }
+
     pub fn persistence_settings(&self) -> PersistenceSettings {
         PersistenceSettings {
             retry_count: self.token_persistence.retry_count,

@@ -7,12 +7,12 @@ use super::keys::{Key, Kind, sections};
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made by `grantry config reference`; change the doc comments in crates/server/src/config/mod.rs instead. -->
+<!-- Made by `grantry config reference`; change the doc comments in crates/server/src/config instead. -->
 
 Settings come from a TOML file: `--config FILE`, else the file that `GRANTRY_CONFIG` names, else `grantry.toml` in the
 working directory if it is there, else the defaults. An environment variable goes before the file: `server.listen` is
-set by `GRANTRY_SERVER__LISTEN`, with two underscores between section and key; a list is written with commas. Relative
-paths are relative to the working directory.
+set by `GRANTRY_SERVER__LISTEN`, and `cache.tokens.capacity` by `GRANTRY_CACHE__TOKENS__CAPACITY`, with two underscores
+for each dot; a list is written with commas. Relative paths are relative to the working directory.
 
 A key or a `GRANTRY_` variable that does not exist is an error, and so are settings that contradict one another: the
 server says all that is wrong, with file and line, and does not start. `grantry config check` says the same without
@@ -40,7 +40,7 @@ Besides one variable for each key there are:
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for section in sections() {
-        let _ = write!(text, "\n## [{}]\n\n{}\n\n", section.name, section.description);
+        let _ = write!(text, "\n## [{}]\n\n{}\n\n", section.path, section.description);
         text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
         for key in &section.keys {
             let description = key.description.replace('|', "\\|");

@@ -13,13 +13,13 @@ pub fn show(loaded: &Loaded) -> String {
         None => "# no configuration file\n".to_owned(),
     };
     for section in sections() {
-        let _ = writeln!(text, "\n[{}]", section.name);
+        let _ = writeln!(text, "\n[{}]", section.path);
         for key in &section.keys {
             let path = key.path();
             let origin = loaded.origins.get(&path).map_or_else(|| "default".to_owned(), ToString::to_string);
-            let line = match &values[&section.name][&key.name] {
-                Value::Null => format!("# {} is not set", key.name),
-                value => format!("{} = {value}", key.name),
+            let line = match values.pointer(&format!("/{}", path.replace('.', "/"))) {
+                None | Some(Value::Null) => format!("# {} is not set", key.name),
+                Some(value) => format!("{} = {value}", key.name),
             };
             let _ = writeln!(text, "{line:<50} # {origin}");
         }

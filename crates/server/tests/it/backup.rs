@@ -33,7 +33,7 @@ fn restore(home: &Home) -> String {
 
 #[tokio::test]
 async fn nothing_that_was_revoked_since_a_backup_comes_back_with_it() {
-    let home = Home::new();
+    let home = Home::strict();
     let (server, second) = (home.start().await, home.start().await);
     let admin = home.first_client();
     let client = Refreshers::register(&home, &server).await;

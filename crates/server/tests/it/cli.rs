@@ -103,7 +103,7 @@ async fn clients_are_administered_over_the_admin_api() {
 
 #[tokio::test]
 async fn clients_are_administered_on_the_store_while_the_server_runs() {
-    let home = Home::new();
+    let home = Home::strict();
     let server = home.start().await;
     a_clients_life(&home, &server, At::Store).await;
 }

@@ -22,6 +22,11 @@ impl Home {
         Self { directory: tempfile::Builder::new().prefix("grantry-test-").tempdir().unwrap() }
     }
 
+    /// Where each request sees at once what other processes have done to the store.
+    pub fn strict() -> Self {
+        Self::with_config("[cache]\ncoherence = \"strict\"\n")
+    }
+
     pub fn with_config(toml: &str) -> Self {
         let home = Self::new();
         home.configure(toml);

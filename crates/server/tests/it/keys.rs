@@ -166,7 +166,7 @@ async fn a_key_that_was_made_elsewhere_signs_after_its_import() {
 
 #[tokio::test]
 async fn what_people_read_says_what_happens_next() {
-    let home = Home::new();
+    let home = Home::strict();
     let server = home.start().await;
     for at in [At::Server(&server), At::Store] {
         let listed = text(&at.run(&home, &["list"]));

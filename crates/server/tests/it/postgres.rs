@@ -38,6 +38,7 @@ async fn what_one_node_issues_the_other_knows_hands_out_again_and_revokes() {
     assert_eq!(second.token(&plain, &[]).await, token);
     let revoked = second.post("/oauth2/revoke", &plain, &[("token", &token)]).send().await.unwrap();
     assert_eq!(revoked.status(), 200);
+    wait::seconds(1).await;
     assert!(!first.is_active(&plain, &token).await);
 
     let client = Refreshers::register(&first_home, &first).await;
@@ -169,6 +170,7 @@ async fn when_the_database_stops_it_is_503_and_when_it_is_back_all_is_well() {
     let admin = home.first_client();
     let token = server.token(&admin, &[]).await;
     postgres.crash();
+    wait::seconds(1).await;
     let answer = server.post("/oauth2/introspect", &admin, &[("token", &token)]).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     server.wait_for_readiness(StatusCode::SERVICE_UNAVAILABLE).await;

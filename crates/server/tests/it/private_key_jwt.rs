@@ -50,7 +50,7 @@ async fn present(server: &TestServer, assertion: &str) -> (StatusCode, Value) {
 
 #[tokio::test]
 async fn a_client_lives_with_keys_instead_of_a_secret() {
-    let home = Home::new();
+    let home = Home::strict();
     let server = home.start().await;
     for at in [At::Server(&server), At::Store] {
         new_key(&home, "reports", P256);

@@ -92,6 +92,7 @@ async fn a_store_moves_under_load_and_nothing_revoked_comes_back() {
     assert!(said["rows"]["grants"].as_u64() >= Some(51), "{said}");
     assert!(rounds > 1);
 
+    wait::seconds(1).await;
     // The old store answers nothing, so that nobody can be told what the new one knows better.
     for token in [&kept, live.first().unwrap_or(&kept)] {
         let answer = server.post("/oauth2/introspect", &plain, &[("token", token)]).send().await.unwrap();

@@ -130,5 +130,12 @@ impl TestServer {
 }
 
 pub fn client() -> Client {
-    Client::builder().timeout(Duration::from_secs(60)).tls_certs_only([]).build().unwrap()
+    // Well before the server closes what is idle: a request on a connection that is being closed fails.
+    let idle = Duration::from_secs(2);
+    Client::builder()
+        .timeout(Duration::from_secs(60))
+        .pool_idle_timeout(idle)
+        .tls_certs_only([])
+        .build()
+        .unwrap()
 }

@@ -42,7 +42,7 @@ async fn the_list_is_the_same_at_the_server_and_at_the_store() {
 
 #[tokio::test]
 async fn each_target_ends_what_it_names_and_nothing_else() {
-    let home = Home::new();
+    let home = Home::strict();
     let server = home.start().await;
     for at in [At::Server(&server), At::Store] {
         let client = Refreshers::register(&home, &server).await;
@@ -105,7 +105,7 @@ async fn what_cannot_be_revoked_is_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn a_token_to_revoke_may_come_from_standard_input() {
-    let home = Home::new();
+    let home = Home::strict();
     let server = home.start().await;
     let token = server.token(&home.first_client(), &[]).await;
     std::fs::write(home.path("token"), format!("{token}\n")).unwrap();

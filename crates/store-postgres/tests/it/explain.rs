@@ -94,6 +94,8 @@ struct Access {
     sequential: Vec<String>,
     /// Partitions that were looked into.
     partitions: Vec<String>,
+    /// The most rows that any step has given.
+    rows: f64,
 }
 
 impl Access {
@@ -114,6 +116,8 @@ impl Access {
                 }
                 let was_executed =
                     fields.get("Actual Loops").and_then(Value::as_f64).is_some_and(|loops| loops > 0.0);
+                let rows = fields.get("Actual Rows").and_then(Value::as_f64).unwrap_or_default();
+                self.rows = self.rows.max(rows);
                 let is_partition = relation.starts_with("tokens_") || relation.starts_with("revocation_log_");
                 if is_partition
                     && was_executed
@@ -137,7 +141,7 @@ const SMALL: [&str; 5] = ["log_head", "audit_head", "keys", "nodes", "turns"];
 /// Full counts, for operators and for the rotation of keys.
 const WALKS: [&str; 4] = ["tokens_count", "tokens_last_expiry", "grants_count", "grants_last_expiry"];
 /// In the order of a key, from one partition to the next until there is enough; of the log, merged from all.
-const IN_ORDER: [&str; 4] = ["tokens_list", "last_among", "oldest_select", "entries_select"];
+const IN_ORDER: [&str; 5] = ["tokens_list", "tokens_newest", "last_among", "oldest_select", "entries_select"];
 
 async fn assert_by_index(client: &Client, situation: &str) {
     let mut pruned = 0;
@@ -192,6 +196,18 @@ async fn statements_go_by_index_in_large_tables() {
     );
     client.batch_execute(&fill).await.unwrap();
     assert_by_index(&client, "large").await;
+    assert_newest_first(&client).await;
+}
+
+/// The newest partition first, and none once there is enough: nothing is sorted but what was found, if that.
+async fn assert_newest_first(client: &Client) {
+    let newest = OCCASIONAL.iter().find(|statement| statement.name == "tokens_newest").unwrap();
+    let plan = plan(client, newest).await;
+    let access = Access::of(&plan);
+    assert_eq!(access.partitions.len(), 1, "{plan:#}");
+    assert!(access.rows <= 101.0, "{plan:#}");
+    let text = plan.to_string();
+    assert!(!text.contains("Merge Append") && !text.contains("\"Sort\""), "{plan:#}");
 }
 
 /// Whoever changes a statement sees what it becomes, and that it has changed.

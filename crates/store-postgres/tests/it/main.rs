@@ -4,6 +4,7 @@ mod concurrency;
 mod conformance;
 mod connecting;
 mod explain;
+mod following;
 mod migration;
 mod nouns;
 mod partitions;

@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use grantry_protocol::LogHead;
+use grantry_store::{NodeId, Nodes, Probe, Revocations};
 use grantry_store_postgres::testing::ground::{Connector, Statement, migrate_beyond};
 use grantry_store_postgres::testing::{Database, Server, ServerOptions};
 use grantry_store_postgres::{OpenError, PostgresOptions, PostgresStore, SchemaVersions, StoreTime};
@@ -8,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::{Fixed, link, options};
 
-const NEEDED: usize = 1;
+const NEEDED: usize = 2;
 
 /// What a release to come may do while this one works.
 const COMING: &str = "-- oldest code: 1
@@ -114,8 +116,45 @@ async fn a_schema_that_this_release_cannot_work_with_is_refused_and_left_alone()
     let database = Database::scratch();
     migrate_beyond(&schema_connector(&database), &[COMING, COMING_INDEX, COMING_BREAK]).await.unwrap();
     let refused = open(&database.url()).await.map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 4, known: NEEDED, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 5, known: NEEDED, .. }), "{refused}");
     assert!(versions(&database).await.is_err());
+}
+
+/// As the first release made it.
+async fn first_schema(database: &Database) {
+    let first = include_str!("../../src/migrations/0001_initial.sql");
+    let state = "CREATE TABLE schema_version (one boolean PRIMARY KEY DEFAULT true CHECK (one),
+                                              version integer NOT NULL, oldest_code integer NOT NULL);
+                 INSERT INTO schema_version (version, oldest_code) VALUES (1, 1);";
+    let client = database.connect().await;
+    client.batch_execute(first).await.unwrap();
+    client.batch_execute(state).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_of_the_first_release_goes_on_beside_one_of_this() {
+    let database = Database::empty();
+    first_schema(&database).await;
+    let old = link(&database.url()).await;
+    let beat = Statement {
+        name: "first_nodes_beat",
+        sql: "INSERT INTO nodes (id, last_heartbeat) VALUES ('\\x01010101010101010101010101010101', 7)
+              ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat
+              RETURNING id, number, last_heartbeat, drained_below",
+        types: &[],
+    };
+    let beat: &'static Statement = Box::leak(Box::new(beat));
+    old.prepare_all(&[beat]).await.unwrap();
+    old.query_one(beat, &[]).await.unwrap();
+
+    let new = open(&database.url()).await.unwrap();
+    assert_eq!(versions(&database).await.unwrap(), SchemaVersions { found: NEEDED, needed: NEEDED });
+    assert_eq!(new.node_list().await.unwrap()[0].applied, None);
+    let applied = LogHead::EMPTY.seen();
+    new.revocation_probe(Probe { node: NodeId([1; 16]), applied, limit: 1 }).await.unwrap();
+    old.query_one(beat, &[]).await.unwrap();
+    let node = new.node_list().await.unwrap()[0];
+    assert_eq!((node.last_heartbeat.as_millis(), node.applied), (7, Some(applied)));
 }
 
 #[tokio::test]
@@ -123,7 +162,7 @@ async fn a_migration_that_fails_leaves_nothing_and_the_next_start_tries_again() 
     let database = Database::scratch();
     let broken = "-- oldest code: 1\nCREATE TABLE next (id uuid PRIMARY KEY); SELECT 1 / 0;";
     let failed = migrate_beyond(&schema_connector(&database), &[broken]).await.unwrap_err();
-    assert!(matches!(failed, OpenError::Migration { migration: 2, .. }), "{failed}");
+    assert!(matches!(failed, OpenError::Migration { migration: 3, .. }), "{failed}");
     assert_eq!(versions(&database).await.unwrap().found, NEEDED);
     migrate_beyond(&schema_connector(&database), &[COMING]).await.unwrap();
     assert_eq!(versions(&database).await.unwrap().found, NEEDED + 1);

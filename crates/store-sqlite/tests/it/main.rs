@@ -2,6 +2,7 @@
 
 mod backup;
 mod disk;
+mod following;
 mod full;
 mod migration;
 mod opening;

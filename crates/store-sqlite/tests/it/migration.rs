@@ -97,13 +97,13 @@ async fn a_store_of_the_first_release_is_opened_with_all_that_is_in_it() {
     write_first_schema(&scratch.path);
     let path = scratch.path.clone();
     let versions = SqliteStore::schema_versions(&path).unwrap();
-    assert_eq!(versions, SchemaVersions { found: 1, needed: 3 });
+    assert_eq!(versions, SchemaVersions { found: 1, needed: 4 });
 
     let harness = scratch.harness();
     assert_all_is_there(&harness).await;
     assert_eq!(harness.stored(id(1)).await, first_token());
     assert_eq!(harness.store.node_list().await.unwrap().len(), 1);
-    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 3);
+    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 4);
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use grantry_protocol::{
     AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Client, ClientMetadata, Clock, Lifetime,
-    LogEntry, LogHead, LogKind, ManualClock, Position, Rng, ScopeSet, Slot, TimeOrderedIds, Timestamp,
-    TokenId, TokenState, scopes,
+    LogEntry, LogHead, LogKind, LogPage, ManualClock, Position, Rng, ScopeSet, Seen, Slot, TimeOrderedIds,
+    Timestamp, TokenId, TokenState, scopes,
 };
 use serde_json::json;
 
 use crate::{
-    Announcement, AuditEntry, AuditRecord, ClientChange, ClientDeletion, ClientOutcome, Issue, RevokeOutcome,
-    Store, StoredToken, Swept, TokenWrite, WriteOutcome,
+    Announcement, AuditEntry, AuditRecord, ClientChange, ClientDeletion, ClientOutcome, Issue, NodeId, Probe,
+    RevokeOutcome, Store, StoredToken, Swept, TokenWrite, WriteOutcome,
 };
 
 mod grants;
@@ -31,6 +31,8 @@ pub struct Harness {
     /// How much later than it could the store removes what it removes with others of its time. Zero for a store that
     /// removes row by row; its clean-up is then held to each row.
     pub sweep_granularity: Duration,
+    /// Whether the bell rings for what is appended.
+    pub hears: bool,
     ids: TimeOrderedIds,
     rng: Counter,
     _guard: Option<Box<dyn Any + Send + Sync>>,
@@ -57,6 +59,7 @@ impl Harness {
             store: make(Arc::clone(&clock)),
             clock,
             sweep_granularity: Duration::ZERO,
+            hears: true,
             ids: TimeOrderedIds::default(),
             rng: Counter::default(),
             _guard: None,
@@ -74,6 +77,13 @@ impl Harness {
     #[must_use]
     pub fn sweeping_late(mut self, granularity: Duration) -> Self {
         self.sweep_granularity = granularity;
+        self
+    }
+
+    /// The same for a store that hears nothing of what is appended.
+    #[must_use]
+    pub fn deaf(mut self) -> Self {
+        self.hears = false;
         self
     }
 
@@ -154,7 +164,7 @@ impl Harness {
     }
 
     pub async fn stored(&self, id: TokenId) -> StoredToken {
-        self.store.token_find(id).await.unwrap().expect("the token has a row")
+        self.store.token_find_uncached(id).await.unwrap().expect("the token has a row")
     }
 
     pub async fn state(&self, id: TokenId) -> TokenState {
@@ -172,6 +182,11 @@ impl Harness {
     /// The whole log.
     pub async fn log(&self) -> Vec<LogEntry> {
         self.store.revocation_list(Position(0), 1000).await.unwrap()
+    }
+
+    /// Asks for all that follows `applied`, as a node that has applied so much.
+    pub async fn probe(&self, node: NodeId, applied: Seen) -> LogPage {
+        self.store.revocation_probe(Probe { node, applied, limit: 1000 }).await.unwrap()
     }
 
     /// The whole audit trail.

@@ -49,6 +49,7 @@ macro_rules! conformance_suite {
                 a_retired_token_can_be_revoked_and_its_successor_keeps_the_slot,
                 a_revocation_writes_its_audit_row_if_it_ended_the_token,
                 tokens_of_a_subject_are_listed_newest_first_and_up_to_a_limit,
+                tokens_are_listed_newest_first_with_all_that_decides_their_state,
                 the_last_expiry_of_tokens_is_the_latest,
             }
             slots {
@@ -201,6 +202,17 @@ macro_rules! conformance_suite {
                 the_log_of_a_new_store_is_empty,
                 positions_have_no_gaps_and_the_chain_recomputes_to_the_head,
                 the_log_is_listed_after_a_position_and_up_to_a_limit,
+                a_probe_answers_how_the_log_goes_on_and_when,
+                a_probe_answers_at_most_as_much_as_it_asks_for,
+                a_probe_of_a_node_that_is_ahead_of_the_log_finds_only_its_head,
+                a_merge_goes_on_from_the_head_that_it_was_made_for,
+                a_merge_into_a_log_that_ends_elsewhere_writes_nothing,
+                a_merge_that_begins_an_epoch_goes_on_in_it,
+                an_epoch_can_begin_without_an_entry,
+                a_merged_rule_ends_what_has_seen_less,
+                of_merges_at_the_same_time_one_is_done,
+                the_bell_rings_when_something_was_appended,
+                the_bell_of_a_store_that_is_gone_is_closed,
             }
             rules {
                 deleting_a_client_ends_its_tokens_and_no_others,
@@ -235,6 +247,8 @@ macro_rules! conformance_suite {
                 a_node_whose_heart_beat_before_it_registered_gets_a_number,
                 there_are_255_numbers_and_one_that_was_swept_is_free_again,
                 a_drain_mark_only_rises,
+                a_probe_says_what_its_node_has_applied_and_leaves_the_rest_of_its_row,
+                a_probe_of_an_unknown_node_makes_its_row,
             }
             retention {
                 there_is_nothing_to_sweep_in_a_new_store,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use grantry_protocol::{NodeNumber, TokenId};
+use grantry_protocol::{Epoch, NodeNumber, Position, Seen, TokenId};
 
 use super::harness::Harness;
 use crate::{Node, NodeId, StoreError, TokenWrite, WriteOutcome};
@@ -19,7 +19,8 @@ async fn nodes(harness: &Harness) -> Vec<Node> {
 pub async fn a_heartbeat_has_the_time_of_the_store(harness: Harness) {
     assert_eq!(nodes(&harness).await, []);
     assert_eq!(harness.write(heartbeat(FIRST)).await, WriteOutcome::HeartbeatRecorded);
-    let node = Node { id: FIRST, number: None, last_heartbeat: harness.now(), drained_below: None };
+    let node =
+        Node { id: FIRST, number: None, last_heartbeat: harness.now(), drained_below: None, applied: None };
     assert_eq!(nodes(&harness).await, [node]);
 }
 
@@ -83,4 +84,42 @@ pub async fn a_drain_mark_only_rises(harness: Harness) {
     }
     assert_eq!(marks, [None, mark(5), mark(5), mark(5), mark(6)]);
     assert_eq!(harness.store.node_register(FIRST).await.unwrap().drained_below, mark(6));
+}
+
+/// The row of the node once it says what a probe said. A store in which reading is proof enough may write it after the
+/// answer, but before what is written next.
+async fn after_probe(harness: &Harness, applied: Seen) -> Node {
+    harness.probe(FIRST, applied).await;
+    harness.write(heartbeat(SECOND)).await;
+    nodes(harness).await[0]
+}
+
+pub async fn a_probe_says_what_its_node_has_applied_and_leaves_the_rest_of_its_row(harness: Harness) {
+    let mark = Some(TokenId::from_bytes([5; 16]));
+    let registered = harness.store.node_register(FIRST).await.unwrap();
+    assert_eq!(registered.applied, None);
+    harness.write(TokenWrite::Heartbeat { node: FIRST, drained_below: mark }).await;
+    // What a node has applied goes back when the log does.
+    for (epoch, position) in [(1, 7), (1, u64::from(u32::MAX) + 7), (2, 3), (1, 2)] {
+        harness.clock.advance(Duration::from_secs(1));
+        let applied = Seen { epoch: Epoch(epoch), position: Position(position) };
+        let expected =
+            Node { last_heartbeat: harness.now(), drained_below: mark, applied: Some(applied), ..registered };
+        assert_eq!(after_probe(&harness, applied).await, expected);
+        assert_eq!(after_probe(&harness, applied).await, expected);
+        harness.write(heartbeat(FIRST)).await;
+        assert_eq!(harness.store.node_register(FIRST).await, Ok(expected));
+    }
+}
+
+pub async fn a_probe_of_an_unknown_node_makes_its_row(harness: Harness) {
+    let node = after_probe(&harness, Seen::NOTHING).await;
+    let expected = Node {
+        id: FIRST,
+        number: None,
+        last_heartbeat: harness.now(),
+        drained_below: None,
+        applied: Some(Seen::NOTHING),
+    };
+    assert_eq!(node, expected);
 }

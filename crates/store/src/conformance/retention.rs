@@ -12,8 +12,13 @@ async fn sweep(harness: &Harness, retention: Duration, limit: usize) -> Swept {
     harness.store.retention_sweep(retention, limit).await.unwrap()
 }
 
+/// Without the rows of nodes: a decorator may follow the log as one.
+async fn swept_of_tokens(harness: &Harness, retention: Duration) -> Swept {
+    Swept { nodes: 0, ..sweep(harness, retention, 100).await }
+}
+
 async fn is_stored(harness: &Harness, token: &AccessToken) -> bool {
-    harness.store.token_find(token.id).await.unwrap().is_some()
+    harness.store.token_find_uncached(token.id).await.unwrap().is_some()
 }
 
 pub async fn there_is_nothing_to_sweep_in_a_new_store(harness: Harness) {
@@ -92,11 +97,11 @@ pub async fn a_rule_stays_for_as_long_as_a_token_that_is_older(harness: Harness)
     harness.update(&mut client, LogKind::Client).await;
 
     harness.clock.advance(LIFETIME + TICK);
-    assert!(sweep(&harness, RETENTION, 100).await.is_empty());
+    assert!(swept_of_tokens(&harness, RETENTION).await.is_empty());
     assert_eq!(harness.state(token.id).await, TokenState::Revoked);
 
     harness.clock.advance(RETENTION);
-    let swept = harness.sweep_late(RETENTION).await;
+    let swept = Swept { nodes: 0, ..harness.sweep_late(RETENTION).await };
     harness.assert_swept(swept, Swept { tokens: 1, slots: 1, log_entries: 1, ..Swept::default() });
     assert!(!is_stored(&harness, &token).await);
     assert_eq!(harness.log().await, []);
@@ -107,9 +112,9 @@ pub async fn a_rule_stays_until_it_may_be_forgotten(harness: Harness) {
     harness.insert(&client).await;
     harness.update(&mut client, LogKind::Client).await;
     harness.clock.advance(LIFETIME - TICK);
-    assert!(sweep(&harness, TICK, 100).await.is_empty());
+    assert!(swept_of_tokens(&harness, TICK).await.is_empty());
     harness.clock.advance(TICK);
-    assert_eq!(sweep(&harness, TICK, 100).await, Swept { log_entries: 1, ..Swept::default() });
+    assert_eq!(swept_of_tokens(&harness, TICK).await, Swept { log_entries: 1, ..Swept::default() });
 }
 
 pub async fn a_younger_token_does_not_keep_a_rule(harness: Harness) {

@@ -155,6 +155,37 @@ pub async fn tokens_of_a_subject_are_listed_newest_first_and_up_to_a_limit(harne
     assert_eq!((found, next.is_some_and(|next| next > own[0])), (Vec::new(), true));
 }
 
+pub async fn tokens_are_listed_newest_first_with_all_that_decides_their_state(harness: Harness) {
+    let list = async |before, limit| harness.store.token_newest(before, limit).await.unwrap();
+    assert_eq!(list(None, 10).await, []);
+    let mut ids = Vec::new();
+    for client in ["a", "b", "c", "d", "e"] {
+        ids.insert(0, harness.issued(client).await.id);
+        harness.clock.advance(LIFETIME / 5);
+    }
+    let successor = harness.token("d");
+    assert_eq!(harness.write(issue_over(ids[1], &successor)).await, WriteOutcome::Issued);
+    ids.insert(0, successor.id);
+    harness.revoke(ids[3]).await;
+    harness.append(Rule::Client("b".parse().unwrap())).await;
+
+    let mut expected = Vec::new();
+    for id in &ids {
+        expected.push(harness.stored(*id).await);
+    }
+    let all = list(None, 10).await;
+    assert_eq!(all, expected);
+    let states: Vec<_> = all.iter().map(|stored| stored.state(harness.now())).collect();
+    let (active, retired) = (TokenState::Active, TokenState::Retired);
+    let (revoked, expired) = (TokenState::Revoked, TokenState::Expired);
+    assert_eq!(states, [active, active, retired, revoked, revoked, expired]);
+    assert_eq!(list(None, 2).await, expected[..2]);
+    assert_eq!(list(Some(ids[1]), 3).await, expected[2..5]);
+    assert_eq!(list(Some(ids[4]), 3).await, expected[5..]);
+    assert_eq!(list(Some(ids[5]), 3).await, []);
+    assert_eq!(list(None, 0).await, []);
+}
+
 pub async fn the_last_expiry_of_tokens_is_the_latest(harness: Harness) {
     assert_eq!(harness.store.token_last_expiry().await, Ok(None));
     let latest = harness.issued("a").await;

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, Timestamp, TokenId};
+use grantry_protocol::{NodeNumber, Seen, Timestamp, TokenId};
 
 use super::MemoryStore;
 use crate::{Node, NodeId, Nodes, Result, StoreError};
@@ -9,11 +9,12 @@ pub struct NodeRow {
     pub number: Option<NodeNumber>,
     pub last_heartbeat: Timestamp,
     pub drained_below: Option<TokenId>,
+    pub applied: Option<Seen>,
 }
 
 impl NodeRow {
     pub const fn new(now: Timestamp) -> Self {
-        Self { number: None, last_heartbeat: now, drained_below: None }
+        Self { number: None, last_heartbeat: now, drained_below: None, applied: None }
     }
 
     const fn of(self, id: NodeId) -> Node {
@@ -22,6 +23,7 @@ impl NodeRow {
             number: self.number,
             last_heartbeat: self.last_heartbeat,
             drained_below: self.drained_below,
+            applied: self.applied,
         }
     }
 }

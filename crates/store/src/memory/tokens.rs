@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use grantry_protocol::{NodeNumber, SlotKey, Subject, Timestamp, TokenId};
 
 use super::rows::Rows;
-use super::{MemoryStore, State};
+use super::{MemoryStore, State, TokenRow};
 use crate::{
     DeferredToken, Issue, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome, apply, judge,
 };
@@ -20,6 +20,12 @@ impl State {
             ended_by_rule: self.is_ended_by_rule(&(&row.token).into()),
             holds_slot: self.slots.get(&row.token.slot).is_some_and(|holder| holder.id == id),
         })
+    }
+
+    /// Newest first.
+    fn tokens_before(&self, before: Option<TokenId>) -> impl Iterator<Item = (&TokenId, &TokenRow)> {
+        let below = before.map_or(Bound::Unbounded, Bound::Excluded);
+        self.tokens.range((Bound::Unbounded, below)).rev()
     }
 
     pub(super) fn free(&mut self, slot: SlotKey, holder: TokenId) -> bool {
@@ -75,9 +81,8 @@ impl Tokens for MemoryStore {
         among: usize,
     ) -> Result<TokenPage> {
         let state = self.state();
-        let rows = state.tokens.range((Bound::Unbounded, before.map_or(Bound::Unbounded, Bound::Excluded)));
         let mut page = TokenPage { tokens: Vec::new(), next: None };
-        for (looked_at, (id, row)) in (1..).zip(rows.rev()) {
+        for (looked_at, (id, row)) in (1..).zip(state.tokens_before(before)) {
             page.tokens.extend(state.stored(*id).filter(|_| row.token.subject == *subject));
             if page.tokens.len() == limit || looked_at == among {
                 page.next = Some(*id);
@@ -85,6 +90,12 @@ impl Tokens for MemoryStore {
             }
         }
         Ok(page)
+    }
+
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> Result<Vec<StoredToken>> {
+        let state = self.state();
+        let ids = state.tokens_before(before).take(limit).map(|(id, _)| *id);
+        Ok(ids.filter_map(|id| state.stored(id)).collect())
     }
 
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {

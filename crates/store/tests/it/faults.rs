@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use grantry_protocol::TokenState;
+use grantry_protocol::{Seen, TokenState};
 use grantry_store::conformance::{Harness, issue};
-use grantry_store::{Fault, FaultyStore, Outage, Store, StoreError, TokenWrite, WriteOutcome};
+use grantry_store::{Fault, FaultyStore, NodeId, Outage, Probe, Store, StoreError, TokenWrite, WriteOutcome};
 
 use super::memory;
 
@@ -79,4 +79,23 @@ async fn every_call_is_counted_whether_it_fails_or_not() {
     let _ = harness.store.token_find(id).await;
     harness.insert(&harness.client("billing")).await;
     assert_eq!(faults.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_probe_meets_what_reads_and_the_next_write_meet_and_leaves_it_to_them() {
+    let (harness, faults) = faulty();
+    let probe = Probe { node: NodeId([1; 16]), applied: Seen::NOTHING, limit: 1 };
+    let probed = async || harness.store.revocation_probe(probe).await.map(drop);
+    let rows = async || harness.store.node_list().await.unwrap().len();
+    faults.fail_reads(Some(outage()));
+    assert_eq!(probed().await, Err(outage()));
+    faults.fail_reads(None);
+    faults.fail_writes([Some(Fault::Before(outage())), Some(Fault::After(outage()))]);
+    assert_eq!((probed().await, rows().await), (Err(outage()), 0));
+    let token = harness.token("billing");
+    assert_eq!(harness.store.token_write(vec![issue(&token)]).await, Err(outage()));
+    assert_eq!((probed().await, rows().await), (Err(outage()), 1), "only the answer is lost");
+    assert_eq!(harness.store.token_write(vec![issue(&token)]).await, Err(outage()));
+    assert_eq!(probed().await, Ok(()));
+    assert_eq!(faults.probes(), 4);
 }

@@ -1,6 +1,7 @@
 //! The admin API: JSON, guarded by a token of this server with the scope `grantry:admin`, errors as RFC 9457 problems.
 
 pub mod clients;
+pub mod cluster;
 pub mod keys;
 pub mod persistence;
 mod problem;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use grantry_grants::{RevocationOutcome, RevocationTarget};
+use grantry_grants::{Confirmation, NodeId, RevocationOutcome, RevocationTarget, node_text};
 use grantry_protocol::{GrantId, LogEntry, LogKind, Position, SessionId, TokenId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -23,18 +23,63 @@ const EXPECTED: &str = "the body must have exactly one of token, token_id, grant
                         \"all\": true";
 
 /// `POST /admin/v1/revocations`. 201 with the position in the log once it is committed, 200 for a token or a grant that
-/// was over.
+/// was over. With `wait=all` the answer waits until every live node has applied it, or until none relies on knowing less.
 pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let actor = authorize(&state, &head.headers, &head.extensions).await?;
+    let Query(Wait { wait }) = Query::<Wait>::try_from_uri(&head.uri)
+        .map_err(|_| Problem::bad_request("the query may have wait=all and nothing else"))?;
     let target = read_target(&state, &read_json(&state, &head.headers, body).await?)?;
     match state.grants.revocation_create(target, &actor).await? {
         RevocationOutcome::Revoked(position) => {
-            Ok(json_no_store(StatusCode::CREATED, &json!({ "position": position })))
+            let confirmation = match wait {
+                Some(WaitFor::All) => state.grants.revocation_wait(position).await?,
+                None => None,
+            };
+            let body = confirmation
+                .map_or_else(|| json!({ "position": position }), |found| confirmation_json(&found));
+            Ok(json_no_store(StatusCode::CREATED, &body))
         }
         RevocationOutcome::AlreadyOver => Ok(json_no_store(StatusCode::OK, &json!({ "already_over": true }))),
         RevocationOutcome::Unknown => Err(Problem::not_found("there is no such token or grant")),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    wait: Option<WaitFor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WaitFor {
+    All,
+}
+
+/// `GET /admin/v1/revocations/{position}`: which live nodes have applied the entry.
+pub async fn read(
+    State(state): State<Arc<WebState>>,
+    Path(position): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    authorize(&state, request.headers(), request.extensions()).await?;
+    let position =
+        position.parse().map(Position).map_err(|_| Problem::bad_request("a position is a whole number"))?;
+    match state.grants.revocation_confirmation(position).await? {
+        Some(found) => Ok(json_no_store(StatusCode::OK, &confirmation_json(&found))),
+        None => Err(Problem::not_found("the revocation log has no entry at this position yet")),
+    }
+}
+
+fn confirmation_json(found: &Confirmation) -> Value {
+    let ids = |nodes: &[NodeId]| nodes.iter().copied().map(node_text).collect::<Vec<_>>();
+    json!({
+        "position": found.position,
+        "confirmed": found.is_complete(),
+        "confirmed_by": ids(&found.by),
+        "missing": ids(&found.missing),
+    })
 }
 
 #[derive(Deserialize)]

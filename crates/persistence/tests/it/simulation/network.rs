@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    Client, ClientId, GrantId, LogEntry, LogHead, NodeNumber, Position, Seen, SlotKey, Subject, Timestamp,
-    TokenId,
+    Client, ClientId, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen, SlotKey, Subject,
+    Timestamp, TokenId,
 };
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, DeferredToken,
-    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Node, NodeId, Nodes, Observed, Outage, Result,
-    Retention, Revocations, RuleAppend, Store, StoreError, StoredGrant, StoredToken, Swept, TokenPage,
-    TokenWrite, Tokens, WriteOutcome,
+    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Merge, MergeOutcome, Node, NodeId, Nodes,
+    Observed, Outage, Probe, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredGrant,
+    StoredToken, Swept, TokenPage, TokenWrite, Tokens, WriteOutcome,
 };
+use tokio::sync::watch;
 
 use super::clock::pass;
 use super::disk::Pulse;
@@ -109,6 +110,10 @@ impl Tokens for Link {
         among: usize,
     ) -> Result<TokenPage> {
         self.far_end.store.token_list(subject, before, limit, among).await
+    }
+
+    async fn token_newest(&self, before: Option<TokenId>, limit: usize) -> Result<Vec<StoredToken>> {
+        self.far_end.store.token_newest(before, limit).await
     }
 
     async fn token_last_expiry(&self) -> Result<Option<Timestamp>> {
@@ -208,6 +213,20 @@ impl Revocations for Link {
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
         let far_end = Arc::clone(&self.far_end);
         self.call(true, async move { far_end.append(append).await }).await
+    }
+
+    async fn revocation_probe(&self, probe: Probe) -> Result<LogPage> {
+        let store = Arc::clone(&self.far_end.store);
+        self.call(true, async move { store.revocation_probe(probe).await }).await
+    }
+
+    async fn revocation_merge(&self, merge: Merge) -> Result<MergeOutcome> {
+        let store = Arc::clone(&self.far_end.store);
+        self.call(true, async move { store.revocation_merge(merge).await }).await
+    }
+
+    fn revocation_bell(&self) -> watch::Receiver<u64> {
+        self.far_end.store.revocation_bell()
     }
 }
 

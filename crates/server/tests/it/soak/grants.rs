@@ -48,9 +48,14 @@ impl Refreshers {
         Self { credentials, assertions }
     }
 
+    /// What a grant of the subject is asked for with.
+    pub fn assertion(&self, subject: &str) -> String {
+        self.assertions.sign(&self.credentials.0, subject)
+    }
+
     /// A grant of the subject's own.
     pub async fn grant(&self, server: &TestServer, subject: &str) -> Pair {
-        let assertion = self.assertions.sign(&self.credentials.0, subject);
+        let assertion = self.assertion(subject);
         let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
         let answer = server.post("/oauth2/token", &self.credentials, &form).send().await.unwrap();
         Pair::of(&(answer.status().as_u16(), answer.json().await.unwrap()))

@@ -5,11 +5,14 @@ mod crash;
 mod crash_matrix;
 pub mod grants;
 mod ledger;
+mod links;
 mod postgres;
+mod preload;
 mod queue;
 mod recoveries;
 mod refresh;
 mod refresh_crash;
+mod revocations;
 mod rotate_keys;
 
 use crash_matrix::Mode;
@@ -82,4 +85,11 @@ async fn crash_matrix_async_os() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_matrix_async_off() {
     crash_matrix::run(Mode::Off, rounds(3)).await;
+}
+
+/// Three nodes on one PostgreSQL with a standby, and links, nodes and databases that fail: what was revoked is active
+/// nowhere later than the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations() {
+    revocations::run(rounds(60)).await;
 }

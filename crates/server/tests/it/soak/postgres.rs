@@ -11,11 +11,16 @@ pub struct Postgres {
 
 impl Postgres {
     pub async fn start() -> Self {
-        let options = ServerOptions {
-            // Instead of opening and syncing a thousand files before it recovers, which takes up to ten seconds.
-            settings: vec![("recovery_init_sync_method", "syncfs".to_owned())],
-            ..ServerOptions::default()
-        };
+        Self::start_with(&[]).await
+    }
+
+    /// With some settings besides, as in `postgresql.conf`.
+    pub async fn start_with(settings: &[(&'static str, &str)]) -> Self {
+        let mut settings: Vec<_> =
+            settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        // Instead of opening and syncing a thousand files before it recovers, which takes up to ten seconds.
+        settings.push(("recovery_init_sync_method", "syncfs".to_owned()));
+        let options = ServerOptions { settings, ..ServerOptions::default() };
         let server = tokio::task::spawn_blocking(move || Server::start(&options)).await.unwrap();
         Self { server: Some(server), databases: 0 }
     }
@@ -56,14 +61,32 @@ impl Postgres {
         self.work(Server::resume_from_stop).await;
     }
 
+    /// For good, as if somebody had seen to it that nobody writes to it any more.
+    pub async fn stop(&mut self) {
+        self.work(Server::stop).await;
+    }
+
+    /// A copy that follows it.
+    pub async fn standby(&mut self) -> Self {
+        let standby = self.work(|server| Server::standby(server)).await;
+        Self { server: Some(standby), databases: 0 }
+    }
+
+    /// Makes a standby take writes.
+    pub async fn promote(&mut self) {
+        self.work(|server| server.promote()).await;
+    }
+
     /// Starting and stopping blocks, and a test's requests go on meanwhile.
-    async fn work(&mut self, work: impl FnOnce(&mut Server) + Send + 'static) {
+    async fn work<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Server) -> T + Send + 'static) -> T {
         let mut server = self.server.take().expect("nobody else works on the server");
         let done = tokio::task::spawn_blocking(move || {
-            work(&mut server);
-            server
+            let outcome = work(&mut server);
+            (server, outcome)
         });
-        self.server = Some(done.await.unwrap());
+        let (server, outcome) = done.await.unwrap();
+        self.server = Some(server);
+        outcome
     }
 
     pub fn assert_no_deadlock(&self) {

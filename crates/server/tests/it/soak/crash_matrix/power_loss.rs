@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::soak::preload;
+
 /// What becomes of bytes, names and removals that were not synced: a disk may do any of this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsynced {
@@ -39,15 +41,7 @@ impl Disk {
     pub fn new(directory: &Path) -> Self {
         fs::create_dir(directory).unwrap();
         let directory = directory.canonicalize().unwrap();
-        let (source, library) = (directory.join("power_loss.c"), directory.join("power_loss.so"));
-        fs::write(&source, include_str!("power_loss.c")).unwrap();
-        let mut compile = Command::new("cc");
-        compile
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .arg("-ldl");
-        assert!(compile.status().unwrap().success(), "{compile:?}");
+        let library = preload::compile("power_loss", include_str!("power_loss.c"), &directory);
         let disk = Self {
             library,
             root: directory.join("root"),

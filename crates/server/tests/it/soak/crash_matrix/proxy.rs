@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+
+use crate::soak::links::Links;
 
 /// Where in a commit the connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,8 @@ pub enum Cut {
 pub const CUTS: [Cut; 3] = [Cut::Before, Cut::Inside, Cut::After];
 
 pub struct Proxy {
-    port: u16,
+    links: Links,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
 }
 
 struct Shared {
@@ -37,27 +37,24 @@ struct Shared {
     cut: Mutex<Option<Cut>>,
     cuts_made: AtomicU32,
     waiting: AtomicU32,
-    links: Mutex<JoinSet<()>>,
 }
 
 impl Proxy {
     /// In front of the server that listens on this port.
     pub async fn start(to: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             held: watch::Sender::new(false),
             cut: Mutex::default(),
             cuts_made: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
-            links: Mutex::default(),
         });
-        let accepting = tokio::spawn(accept(listener, to, Arc::clone(&shared))).abort_handle();
-        Self { port, shared, accepting }
+        let its = Arc::clone(&shared);
+        let links = Links::start(to, move |client, server| relay(client, server, Arc::clone(&its))).await;
+        Self { links, shared }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.links.port()
     }
 
     /// From now on no commit of a write gets through.
@@ -76,7 +73,7 @@ impl Proxy {
 
     /// Closes every connection, to both sides; what is held is never delivered.
     pub fn drop_links(&self) {
-        lock(&self.shared.links).abort_all();
+        self.links.drop_all();
     }
 
     /// Cuts the connection of the next commit.
@@ -90,39 +87,16 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-        self.drop_links();
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, to: u16, shared: Arc<Shared>) {
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        let its = Arc::clone(&shared);
-        let mut links = lock(&shared.links);
-        while links.try_join_next().is_some() {}
-        links.spawn(async move {
-            // However it ends, both sides see it.
-            let _ = relay(client, to, &its).await;
-        });
-    }
-}
-
-async fn relay(client: TcpStream, to: u16, shared: &Shared) -> io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", to)).await?;
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
+async fn relay(client: TcpStream, server: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let link = Link::default();
     tokio::select! {
-        ended = forth(from_client, to_server, shared, &link) => ended,
+        ended = forth(from_client, to_server, &shared, &link) => ended,
         ended = back(from_server, to_client, &link) => ended,
     }
 }
