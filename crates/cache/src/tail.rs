@@ -3,7 +3,8 @@
 //! 1. A probe notes the time, then commits a write of the node's own and reads how the log goes on.
 //! 2. What it has read goes into the index. Once the index has all of it, the node is fresh for `max_staleness`, less a
 //!    margin, counted from the time that was noted first.
-//! 3. The next probe is sent after a quarter of that time, or at once when the store's bell rings or a request waits.
+//! 3. The next probe is sent after a quarter of that time, after a few milliseconds when the store's bell rings or there was
+//!    something new, which others may wait to hear of, and at once when a request waits.
 //! 4. A probe that hangs is given up, and with it its connection; it proves nothing.
 //! 5. A log that does not go on from what is known is read anew. What the node knows and the log has lost is given back
 //!    to it, and the epoch is raised, so that what was made under the lost entries is not taken for later than what
@@ -22,6 +23,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// The most entries that are read, or given back, at a time.
 const PAGE: usize = 4096;
+/// From one probe to the next where the log grows and nobody waits: each is a commit.
+const GAP: Duration = Duration::from_millis(5);
 /// After a failure, however many wait.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -179,49 +182,65 @@ impl Tail {
 
     async fn run(self: Arc<Self>) {
         let mut bell = self.store.revocation_bell();
+        let mut is_failing = false;
         loop {
-            // 1. and 4.
+            // 1.
             self.progress.send_modify(|progress| progress.begun += 1);
             let (number, sent, started) = (self.progress.borrow().begun, self.now(), Instant::now());
             bell.mark_unchanged();
-            match timeout(self.freshness.max_staleness(), self.probe()).await {
-                // 2.
-                Ok(Ok(has_news)) => {
-                    self.meters.seconds.record(started.elapsed());
-                    self.progress.send_modify(|progress| {
-                        progress.completed = number;
-                        progress.proved = Some(sent);
-                    });
-                    if has_news {
-                        // The others may wait to hear that it was applied here.
-                        continue;
+            // 4.
+            let probed = timeout(self.freshness.max_staleness(), self.probe()).await;
+            let has_news = match probed.unwrap_or_else(|_| Err(self.no_answer())) {
+                Ok(has_news) => {
+                    // 2.
+                    self.completed(number, sent, started);
+                    if std::mem::take(&mut is_failing) {
+                        tracing::info!("the revocation log is followed again");
                     }
+                    has_news
                 }
-                Ok(Err(error)) => self.failed(&error).await,
-                Err(_) => {
-                    let bound = self.freshness.max_staleness();
-                    self.failed(&StoreError::unavailable(Outage::Io, format!("no answer within {bound:?}")))
-                        .await;
+                Err(error) => {
+                    self.failed(&error, !std::mem::replace(&mut is_failing, true)).await;
+                    false
                 }
-            }
+            };
             // 3.
+            let next = if has_news { GAP } else { self.freshness.interval() };
             let rung = async {
                 if bell.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
+                sleep_until(started + GAP).await;
             };
             tokio::select! {
-                () = sleep_until(started + self.freshness.interval()) => {}
+                () = sleep_until(started + next) => {}
                 () = self.wanted.notified() => {}
                 () = rung => {}
             }
         }
     }
 
-    async fn failed(&self, error: &StoreError) {
+    fn completed(&self, number: u64, sent: Moment, started: Instant) {
+        self.meters.seconds.record(started.elapsed());
+        self.progress.send_modify(|progress| {
+            progress.completed = number;
+            progress.proved = Some(sent);
+        });
+    }
+
+    async fn failed(&self, error: &StoreError, is_first: bool) {
         self.meters.failures.increment(1);
-        tracing::warn!(%error, "the revocation log could not be followed; without it nothing is answered as valid");
+        if is_first {
+            tracing::warn!(%error, "the revocation log cannot be followed; soon nothing is answered as valid");
+        } else {
+            tracing::debug!(%error, "the revocation log cannot be followed");
+        }
         sleep(BREATH).await;
+    }
+
+    fn no_answer(&self) -> StoreError {
+        let bound = self.freshness.max_staleness();
+        StoreError::unavailable(Outage::Io, format!("a probe was not answered within {bound:?}"))
     }
 
     /// Whether there was anything new.
