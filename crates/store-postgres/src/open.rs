@@ -9,7 +9,7 @@ use crate::migrate::{self, SchemaVersions};
 use crate::open_error::OpenError;
 use crate::options::PostgresOptions;
 use crate::partitions::Partitions;
-use crate::pool::Pool;
+use crate::pool::{GivenUp, Pool};
 use crate::pool_metrics::PoolMetrics;
 use crate::prepared::PREPARED;
 use crate::store::Links;
@@ -32,8 +32,8 @@ impl PostgresStore {
         let connector = Arc::new(Connector::new(url, options, PREPARED)?);
         let pool = |used_for, size| {
             let metrics = PoolMetrics::new(used_for);
-            let make = if used_for == "probe" { Pool::for_probes } else { Pool::new };
-            make(Arc::clone(&connector), size, options.busy_timeout, Arc::clone(&rng), metrics)
+            let given_up = if used_for == "probe" { GivenUp::Misled } else { GivenUp::Nothing };
+            Pool::new(Arc::clone(&connector), size, options.busy_timeout, Arc::clone(&rng), metrics, given_up)
         };
         let links = Links {
             write: pool("write", options.write_links),

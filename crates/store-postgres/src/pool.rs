@@ -18,6 +18,15 @@ use crate::pool_metrics::{OpenLink, PoolMetrics};
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 
+/// What it says about the server when somebody has given up waiting for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// A caller has gone away.
+    Nothing,
+    /// It may not be the one that takes writes any more: readers and writers have to look for the right one, too.
+    Misled,
+}
+
 struct Shared {
     connector: Arc<Connector>,
     rng: Arc<dyn Rng>,
@@ -25,8 +34,7 @@ struct Shared {
     idle: Mutex<Vec<Kept>>,
     /// One connects at a time: what it learns, the others need not find out.
     backoff: tokio::sync::Mutex<Backoff>,
-    /// Whether a link on which somebody gave up waiting is a sign that its server is the wrong one.
-    is_for_probes: bool,
+    given_up: GivenUp,
     patience: Duration,
     metrics: PoolMetrics,
 }
@@ -51,33 +59,11 @@ impl Pool {
         patience: Duration,
         rng: Arc<dyn Rng>,
         metrics: PoolMetrics,
-    ) -> Self {
-        Self::with_purpose(connector, size, patience, rng, metrics, false)
-    }
-
-    /// For finding out whether this is still the server that takes writes. A probe that nobody waits for any more says that
-    /// it may not be, and then readers and writers have to look for the right one, too.
-    pub fn for_probes(
-        connector: Arc<Connector>,
-        size: usize,
-        patience: Duration,
-        rng: Arc<dyn Rng>,
-        metrics: PoolMetrics,
-    ) -> Self {
-        Self::with_purpose(connector, size, patience, rng, metrics, true)
-    }
-
-    fn with_purpose(
-        connector: Arc<Connector>,
-        size: usize,
-        patience: Duration,
-        rng: Arc<dyn Rng>,
-        metrics: PoolMetrics,
-        is_for_probes: bool,
+        given_up: GivenUp,
     ) -> Self {
         let (places, idle) = (Arc::new(Semaphore::new(size)), Mutex::default());
         let backoff = tokio::sync::Mutex::default();
-        Self(Arc::new(Shared { connector, rng, places, idle, backoff, is_for_probes, patience, metrics }))
+        Self(Arc::new(Shared { connector, rng, places, idle, backoff, given_up, patience, metrics }))
     }
 
     /// A link of which nothing is under way. From this call on, the wait for it and all that is sent over it have to be
@@ -137,7 +123,7 @@ impl Pool {
     }
 
     fn give_back(&self, kept: Kept) {
-        let was_given_up = self.0.is_for_probes && !kept.link.is_idle();
+        let was_given_up = self.0.given_up == GivenUp::Misled && !kept.link.is_idle();
         if kept.link.is_misled() || was_given_up {
             self.renew();
         }

@@ -31,7 +31,7 @@ pub mod ground {
     pub use crate::link::{Begin, Link};
     pub use crate::migrate::migrate_beyond;
     pub use crate::partitions::{Maintained, Partitions, Removed, maintain};
-    pub use crate::pool::{Borrowed, Pool};
+    pub use crate::pool::{Borrowed, GivenUp, Pool};
     pub use crate::pool_metrics::PoolMetrics;
     pub use crate::statement::Statement;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use grantry_store::{Outage, StoreError};
 use grantry_store_postgres::PostgresOptions;
 use grantry_store_postgres::testing::ground::{
-    Begin, Cause, Connector, Error, Link, Pool, PoolMetrics, Statement,
+    Begin, Cause, Connector, Error, GivenUp, Link, Pool, PoolMetrics, Statement,
 };
 use grantry_store_postgres::testing::{Database, Server, ServerOptions};
 use tokio::time::Instant;
@@ -37,7 +37,14 @@ async fn backend(link: &Link) -> i32 {
 
 fn pool(url: &str, size: usize, options: &PostgresOptions) -> Pool {
     let connector = Arc::new(Connector::new(url, options, &[]).unwrap());
-    Pool::new(connector, size, options.busy_timeout, Fixed::rng(), PoolMetrics::new("write"))
+    Pool::new(
+        connector,
+        size,
+        options.busy_timeout,
+        Fixed::rng(),
+        PoolMetrics::new("write"),
+        GivenUp::Nothing,
+    )
 }
 
 /// For servers that do not answer.
