@@ -16,7 +16,7 @@ pub const LONGEST: Duration = Duration::from_secs(1);
 
 /// Each flush of the processes that loaded the library takes so much longer, from the next one on.
 pub struct SlowFlush {
-    library: PathBuf,
+    preloaded: PathBuf,
     delay: PathBuf,
     file: File,
 }
@@ -37,12 +37,12 @@ impl SlowFlush {
         compile(directory, &library)?;
         let delay = directory.join("flush_delay");
         let file = write(&delay).map_err(|error| cannot_write(&delay, &error))?;
-        Ok(Self { library, delay, file })
+        Ok(Self { preloaded: library, delay, file })
     }
 
     /// For the server's command; the processes that it starts inherit both variables.
     pub fn add_to(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("GRANTRY_BENCH_FLUSH_DELAY", &self.delay);
+        command.env("LD_PRELOAD", &self.preloaded).env("GRANTRY_BENCH_FLUSH_DELAY", &self.delay);
     }
 
     /// At most [`LONGEST`]; to the microsecond.

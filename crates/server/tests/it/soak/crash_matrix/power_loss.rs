@@ -23,7 +23,7 @@ pub enum Unsynced {
 pub const UNSYNCED: [Unsynced; 3] = [Unsynced::Lost, Unsynced::Torn, Unsynced::Zeroed];
 
 pub struct Disk {
-    library: PathBuf,
+    preloaded: PathBuf,
     root: PathBuf,
     record: PathBuf,
     kept: PathBuf,
@@ -41,9 +41,9 @@ impl Disk {
     pub fn new(directory: &Path) -> Self {
         fs::create_dir(directory).unwrap();
         let directory = directory.canonicalize().unwrap();
-        let library = preload::compile("power_loss", include_str!("power_loss.c"), &directory);
+        let preloaded = preload::compile("power_loss", include_str!("power_loss.c"), &directory);
         let disk = Self {
-            library,
+            preloaded,
             root: directory.join("root"),
             record: directory.join("record"),
             kept: directory.join("kept"),
@@ -60,7 +60,7 @@ impl Disk {
 
     pub fn watch<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command
-            .env("LD_PRELOAD", &self.library)
+            .env("LD_PRELOAD", &self.preloaded)
             .env("POWER_LOSS_ROOT", &self.root)
             .env("POWER_LOSS_RECORD", &self.record)
             .env("POWER_LOSS_KEPT", &self.kept)

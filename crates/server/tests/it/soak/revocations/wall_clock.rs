@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub struct WallClock {
-    library: PathBuf,
+    preloaded: PathBuf,
     path: PathBuf,
 }
 
@@ -18,11 +18,11 @@ impl WallClock {
     /// A right one. The file at `path` is its own.
     pub fn new(library: &Path, path: PathBuf) -> Self {
         fs::write(&path, 0_i64.to_ne_bytes()).unwrap();
-        Self { library: library.to_owned(), path }
+        Self { preloaded: library.to_owned(), path }
     }
 
     pub fn give_to(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("WRONG_CLOCK", &self.path);
+        command.env("LD_PRELOAD", &self.preloaded).env("WRONG_CLOCK", &self.path);
     }
 
     /// From now on it is ahead by so many seconds, or behind.
