@@ -14,13 +14,14 @@ type Arrows = &'static [(&'static str, &'static [&'static str])];
 /// Crate -> the crates directly below it. "Depends on" means these and everything below them. Crates that do not
 /// exist yet are listed, so that they are born in their place.
 const ARROWS: Arrows = &[
-    ("server", &["web", "store-sqlite", "store-postgres", "verifier"]),
+    ("server", &["web", "store-sqlite", "store-postgres", "store-redis", "verifier"]),
     ("web", &["grants", "jose"]),
     ("grants", &["persistence", "jose"]),
     ("persistence", &["cache"]),
     ("cache", &["store", "revocation"]),
     ("store-sqlite", &["store"]),
     ("store-postgres", &["store"]),
+    ("store-redis", &["store"]),
     ("store", &["protocol"]),
     ("revocation", &["protocol"]),
     ("verifier", &["jose", "revocation"]),
@@ -31,7 +32,7 @@ const ARROWS: Arrows = &[
 
 /// What tests may use besides: the back ends lie below whatever uses a store, though only the server may wire them
 /// into the product, and a test against a real store proves more than one against the memory back end.
-const TEST_ARROWS: Arrows = &[("cache", &["store-sqlite", "store-postgres"])];
+const TEST_ARROWS: Arrows = &[("cache", &["store-sqlite", "store-postgres", "store-redis"])];
 
 /// The one file of the server that may name a concrete back end.
 const WIRE: &str = "crates/server/src/wire.rs";

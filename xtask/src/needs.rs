@@ -7,8 +7,18 @@ use std::process::Command;
 use crate::run::{self, Failure};
 
 /// Binary -> Debian package. Only what a test of today starts: a longer list costs everybody a longer first run.
-const NEEDS: &[(&str, &str)] =
-    &[("sqlite3", "sqlite3"), ("curl", "curl"), ("postgres", "postgresql"), ("pgbouncer", "pgbouncer")];
+const NEEDS: &[(&str, &str)] = &[
+    ("sqlite3", "sqlite3"),
+    ("curl", "curl"),
+    ("postgres", "postgresql"),
+    ("pgbouncer", "pgbouncer"),
+    ("redis-server", "redis-server"),
+    ("nginx", "nginx-light"),
+];
+
+/// Debian starts what it installs, on the ports that everybody knows, and tests start their own. It asks this policy
+/// first, which is there for as long as the installation takes, unless the machine has one of its own.
+const WITHOUT_STARTING: &str = r#"policy=/usr/sbin/policy-rc.d; [ -e "$policy" ] || { trap 'rm -f "$policy"' EXIT; printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; }; "$@""#;
 
 /// Installs what is missing, or says exactly what to type.
 pub fn install() -> Result<(), Failure> {
@@ -28,7 +38,13 @@ pub fn install() -> Result<(), Failure> {
     };
     // Lists first: on a machine that was never updated apt knows no package at all.
     run::step("update the package lists", &mut apt(sudo, &["apt-get".into(), "update".into()]))?;
-    run::step("install what the tests need", &mut apt(sudo, &apt_install(&packages)))
+    run::step("install what the tests need", &mut install_only(sudo, &packages))
+}
+
+/// Installs and starts nothing.
+fn install_only(sudo: &[&str], packages: &[&str]) -> Command {
+    let quietly = ["sh", "-c", WITHOUT_STARTING, "sh"].map(str::to_owned);
+    apt(sudo, &[quietly.to_vec(), apt_install(packages)].concat())
 }
 
 /// The path, and where Debian puts servers: a user's path has neither, and the tests look there, too.
@@ -91,12 +107,27 @@ mod tests {
     }
 
     #[test]
-    fn the_command_asks_nothing() {
-        let as_root = run::shown(&apt(&[], &apt_install(&["curl"])));
-        assert_eq!(
-            as_root,
-            "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl"
-        );
+    fn a_policy_is_there_while_packages_are_installed_and_not_afterwards() {
+        let policy = std::env::temp_dir().join(format!("xtask-policy-{}", std::process::id()));
+        let script = WITHOUT_STARTING.replace("/usr/sbin/policy-rc.d", policy.to_str().unwrap());
+        let during = |command: &str| {
+            Command::new("sh").args(["-c", &script, "sh", "sh", "-c", command]).status().unwrap().code()
+        };
+        let asked = format!("{}; exit $?", policy.display());
+        assert_eq!(during(&asked), Some(101), "nothing may be started");
+        assert_eq!(during("exit 7"), Some(7), "a failure is not hidden");
+        assert!(!policy.exists());
+        fs::write(&policy, "the machine's own").unwrap();
+        assert_eq!(during("true"), Some(0));
+        assert_eq!(fs::read_to_string(&policy).unwrap(), "the machine's own");
+        fs::remove_file(policy).unwrap();
+    }
+
+    #[test]
+    fn the_command_asks_nothing_and_starts_nothing() {
+        let as_root = run::shown(&install_only(&[], &["curl"]));
+        assert!(as_root.starts_with("env DEBIAN_FRONTEND=noninteractive sh -c policy="), "{as_root}");
+        assert!(as_root.ends_with(" sh apt-get install --yes --no-install-recommends curl"), "{as_root}");
         assert!(
             run::shown(&apt(&["sudo", "-n"], &apt_install(&["curl"])))
                 .starts_with("sudo -n env DEBIAN_FRONTEND=")

@@ -37,6 +37,12 @@ const SOAKS: &[Soak] = &[
         about: "servers, databases, connections, disks and power fail, in every mode of persistence",
     },
     Soak {
+        name: "lost-commits",
+        tests: &["soak::lost_commits"],
+        rounds: 20,
+        about: "a standby that lacks the last revocations is promoted: what nodes give back, and what is lost",
+    },
+    Soak {
         name: "recoveries",
         tests: &["soak::recoveries"],
         rounds: 2000,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{clock, form::Form};
@@ -13,6 +15,8 @@ pub enum Bodies {
     Cycle(Vec<Bytes>),
     /// Each once.
     Once(Vec<Bytes>),
+    /// What a function makes of the request's index.
+    Made(Arc<dyn Fn(u64) -> Bytes + Send + Sync>),
 }
 
 impl Bodies {
@@ -29,6 +33,7 @@ impl Bodies {
         match self {
             Self::Numbered { form, first } => form.render(first + index),
             Self::Same(body) => body.clone(),
+            Self::Made(make) => make(index),
             Self::Cycle(bodies) | Self::Once(bodies) => {
                 bodies[(index % bodies.len() as u64) as usize].clone()
             }

@@ -1,5 +1,6 @@
 use std::{
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -41,6 +42,14 @@ pub fn this_program() -> Result<PathBuf, Failure> {
     std::env::current_exe().map_err(|error| Failure::new(format!("this program cannot be found: {error}")))
 }
 
+/// On 127.0.0.1, for a process to listen on.
+pub fn free_port() -> Result<u16, Failure> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound
+        .map(|address| address.port())
+        .map_err(|error| Failure::new(format!("no free port on 127.0.0.1: {error}")))
+}
+
 /// A process that ends with this value, whatever happens.
 pub struct Guarded {
     name: &'static str,
@@ -65,6 +74,10 @@ impl Guarded {
             read.map_err(|error| Failure::new(format!("the {} says nothing: {error}", self.name)))?;
         }
         Ok(line.trim().to_owned())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// `Some` once it has ended.

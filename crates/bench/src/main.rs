@@ -6,6 +6,7 @@ mod assertion;
 mod baseline;
 mod baseline_postgres;
 mod bodies;
+mod caches;
 mod caller;
 mod child;
 mod cleanup;
@@ -13,6 +14,7 @@ mod clock;
 mod compare;
 mod credentials;
 mod discovery;
+mod draws;
 mod failure;
 mod filling;
 mod form;
@@ -31,6 +33,7 @@ mod pool;
 mod postgres;
 mod progress;
 mod raw_sqlite;
+mod redis;
 mod report;
 mod rows;
 mod run;
@@ -41,6 +44,7 @@ mod table;
 mod tables;
 mod tally;
 mod target;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -74,6 +78,9 @@ enum Command {
     Tables(tables::TablesArgs),
     /// Let a million expired tokens go from PostgreSQL, by partition and by DELETE: what does it cost, who feels it?
     Cleanup(cleanup::CleanupArgs),
+    /// What the caches gain and cost on PostgreSQL: introspection by where the answer comes from, capacities under a Zipf
+    /// distribution, issuing with them and without
+    Caches(caches::CachesArgs),
     /// Make a key with which `run --subjects` signs assertions, and print the JWK set that the client registers
     AssertionKey(assertion::AssertionKeyArgs),
 }
@@ -130,6 +137,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Modes(args) => one_core()?.block_on(modes::run(&args)),
         Command::Tables(args) => one_core()?.block_on(tables::run(&args)),
         Command::Cleanup(args) => one_core()?.block_on(cleanup::run(&args)),
+        Command::Caches(args) => one_core()?.block_on(caches::run(&args)),
         Command::AssertionKey(args) => assertion::make(&args),
     }
 }

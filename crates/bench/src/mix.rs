@@ -18,6 +18,7 @@ use crate::{
     bodies::Bodies,
     caller::{Came, Wrong},
     credentials::Credentials,
+    draws::Draws,
     failure::Failure,
     form::Form,
     grants::Share,
@@ -62,19 +63,6 @@ impl Part {
             _ if holds => Self::Revoke,
             _ => Self::Issue,
         }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to choose requests.
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 
@@ -124,7 +112,7 @@ impl Mixer {
     /// `number` counts the connections from 0.
     pub fn new(blend: Arc<Blend>, share: Share, number: u64) -> Self {
         let own_slot = blend.slots.get(blend.pool() + number);
-        Self { blend, share, draws: Draws(SEED.wrapping_add(number)), own_slot, held: None }
+        Self { blend, share, draws: Draws::new(SEED.wrapping_add(number)), own_slot, held: None }
     }
 
     pub fn into_share(self) -> Share {
@@ -182,7 +170,7 @@ mod tests {
     use super::*;
 
     fn drawn(seed: u64, count: usize) -> Vec<Part> {
-        let mut draws = Draws(seed);
+        let mut draws = Draws::new(seed);
         (0..count).map(|_| Part::drawn(draws.next(), false)).collect()
     }
 

@@ -1,10 +1,13 @@
 //! What stands in front of a store in each node: the tail of the revocation log ([`Tail`]) with its promise of
-//! freshness, and the near caches ([`CachedStore`]), which serve nothing that the log has ended.
+//! freshness, the near caches, and the data space behind them ([`CachedStore`]), from which nothing is served that the log
+//! has ended.
 
+mod data_space;
 mod near;
 mod store;
 mod tail;
 
+pub use data_space::SharedCopies;
 pub use near::{EvictionPolicy, NearCache, NearCacheSettings, OpenError, UnknownEvictionPolicy};
-pub use store::{CacheSettings, CachedStore};
+pub use store::{CacheSettings, CachedStore, Capacities};
 pub use tail::{Coherence, Pass, Tail};

@@ -22,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use grantry_store::CacheView;
 use metrics::{Counter, counter};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,7 @@ pub struct OpenError {
 
 /// See the module. A value is shared, not copied, between the cache and whoever got it.
 pub struct NearCache<K: Key, V: Value> {
+    name: &'static str,
     memory: Arc<Memory<K, V>>,
     disk: Option<Arc<Disk<K>>>,
     flights: Flights<K, V>,
@@ -79,6 +81,7 @@ impl<K: Key, V: Value> NearCache<K, V> {
             .map_err(|source| OpenError { cache: name, key, path, source })?
             .map(Arc::new);
         Ok(Self {
+            name,
             memory: Arc::new(Memory::new(name, settings, disk.clone())),
             disk,
             flights: Flights::new(),
@@ -172,6 +175,10 @@ impl<K: Key, V: Value> NearCache<K, V> {
         if let Some(disk) = &self.disk {
             disk.remove(key);
         }
+    }
+
+    pub fn view(&self) -> CacheView {
+        CacheView { name: self.name, size: self.len(), capacity: self.capacity() }
     }
 
     /// How many copies are in memory.

@@ -1,4 +1,4 @@
-//! A store with near caches in front. Whatever is answered from here was looked up while this node was fresh, and was not
+//! A store with near caches in front, and the data space between them and it. Whatever is answered from here was looked up while this node was fresh, and was not
 //! ended by anything in its index.
 //!
 //! A copy of a token needs nobody to invalidate it: a token never changes, and whatever ends it is in the log. A copy of
@@ -17,6 +17,7 @@ use grantry_store::{
     StoredGrant, StoredToken, TokenPage, TokenWrite, TokenWriters, Tokens, WriteOutcome,
 };
 
+use crate::data_space::SharedCopies;
 use crate::near::{NearCache, NearCacheSettings, OpenError};
 use crate::tail::Tail;
 
@@ -37,10 +38,13 @@ macro_rules! fresh {
     }};
 }
 
+mod capacities;
 mod clients;
 mod forward;
 mod load;
+mod shared;
 
+pub use self::capacities::Capacities;
 use self::clients::ClientCopy;
 
 fn too_slow() -> StoreError {
@@ -66,8 +70,10 @@ pub struct CachedStore {
     inner: Arc<dyn Store>,
     tail: Arc<Tail>,
     clock: Arc<dyn Clock>,
-    /// Absent: everything is read from the store, while this node is fresh.
+    /// Absent: this node keeps no copies.
     near: Option<Near>,
+    /// Copies of all nodes; judged as those of this one are.
+    shared: Option<SharedCopies>,
 }
 
 impl CachedStore {
@@ -90,7 +96,14 @@ impl CachedStore {
                 clients: NearCache::open("clients", settings.clients, directory).await?,
             }),
         };
-        Ok(Self { inner, tail, clock, near })
+        Ok(Self { inner, tail, clock, near, shared: None })
+    }
+
+    /// The same with the data space behind the near caches.
+    #[must_use]
+    pub fn with_data_space(mut self, shared: SharedCopies) -> Self {
+        self.shared = Some(shared);
+        self
     }
 
     pub fn tail(&self) -> &Arc<Tail> {
@@ -150,15 +163,24 @@ impl CachedStore {
     }
 
     async fn look_for(&self, id: TokenId) -> Result<Option<StoredToken>> {
-        let Some(near) = &self.near else { return self.find_uncached(id).await };
+        let Some(near) = &self.near else { return self.find_beyond(id).await };
         let found = match near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
             Some(copy) => Some(copy),
-            None => {
-                let read = self.inner.token_find(id);
-                near.tokens.get_or_fill(&id, |copy| self.is_good(copy), read).await?
-            }
+            None => near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?,
         };
         Ok(found.map(|found| self.judged(StoredToken::clone(&found))))
+    }
+
+    /// In the data space, else in the store.
+    async fn find_beyond(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        if let Some(copy) = self.find_shared_token(id).await {
+            return Ok(Some(copy));
+        }
+        let found = self.inner.token_find(id).await?.map(|stored| self.judged(stored));
+        if let Some(stored) = &found {
+            self.share_token(stored);
+        }
+        Ok(found)
     }
 
     async fn find_uncached(&self, id: TokenId) -> Result<Option<StoredToken>> {
@@ -170,6 +192,13 @@ impl CachedStore {
         if let Some(copy) = near.and_then(|tokens| tokens.get(&id)).filter(|copy| self.is_good(copy)) {
             return Ok(DeferredToken::Stored(Box::new(StoredToken::clone(&copy))));
         }
+        // Its node has put it there when it answered, and may not have written it yet.
+        if let Some(copy) = self.find_shared_token(id).await {
+            if let Some(tokens) = near {
+                tokens.insert(id, copy.clone());
+            }
+            return Ok(DeferredToken::Stored(Box::new(copy)));
+        }
         let mut found = self.inner.token_find_deferred(id, by).await?;
         if found == DeferredToken::Absent {
             self.tail.probed_from_now().await?;
@@ -178,9 +207,7 @@ impl CachedStore {
         Ok(match found {
             DeferredToken::Stored(stored) => {
                 let stored = self.judged(*stored);
-                if let Some(tokens) = near {
-                    tokens.insert(id, stored.clone());
-                }
+                self.keep_token(stored.clone());
                 DeferredToken::Stored(Box::new(stored))
             }
             other => other,
@@ -188,22 +215,49 @@ impl CachedStore {
     }
 
     async fn find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
-        if let Some(near) = &self.near
-            && let Some(id) = near.token_owners.get(&slot)
-            && let Some(holder) = near.tokens.get(&id).filter(|copy| self.is_good(copy))
-            && holder.state(self.clock.now()) == TokenState::Active
-        {
-            return Ok(Some(StoredToken::clone(&holder)));
+        if let Some(holder) = self.find_near_holder(slot) {
+            return Ok(Some(holder));
+        }
+        if let Some(holder) = self.find_shared_holder(slot).await {
+            if let Some(near) = &self.near {
+                near.keep_holder(holder.clone());
+            }
+            return Ok(Some(holder));
         }
         let found = self.inner.token_find_holder(slot).await?.map(|stored| self.judged(stored));
-        if let (Some(near), Some(holder)) = (&self.near, &found) {
-            near.keep_holder(holder.clone());
+        if let Some(holder) = &found {
+            self.keep_holder(holder.clone());
         }
         Ok(found)
     }
-}
 
-impl Near {
+    fn find_near_holder(&self, slot: SlotKey) -> Option<StoredToken> {
+        let near = self.near.as_ref()?;
+        let holder = near.tokens.get(&*near.token_owners.get(&slot)?)?;
+        self.still_holds(&holder).then(|| StoredToken::clone(&holder))
+    }
+
+    /// Whether a copy of a slot's last known holder shows it as that still.
+    fn still_holds(&self, holder: &StoredToken) -> bool {
+        self.is_good(holder) && holder.state(self.clock.now()) == TokenState::Active
+    }
+
+    /// At this node and for the others.
+    fn keep_token(&self, stored: StoredToken) {
+        self.share_token(&stored);
+        if let Some(near) = &self.near {
+            near.tokens.insert(stored.token.id, stored);
+        }
+    }
+
+    fn keep_holder(&self, holder: StoredToken) {
+        self.share_holder(&holder);
+        if let Some(near) = &self.near {
+            near.keep_holder(holder);
+        }
+    }
+
+    /// What a write has shown.
     fn learn(&self, write: &TokenWrite, outcome: &WriteOutcome) {
         match (write, outcome) {
             (TokenWrite::Issue(issue), WriteOutcome::Issued)
@@ -217,23 +271,29 @@ impl Near {
                 self.keep_holder(active(&rotation.token));
             }
             (_, WriteOutcome::Rotated(RotationOutcome::Repeated { token, .. })) => {
-                self.tokens.insert(token.token.id, StoredToken::clone(token));
+                self.keep_token(StoredToken::clone(token));
             }
             _ => {}
         }
     }
+}
 
+impl Near {
     /// Of two holders the later one is kept: answers of writes may arrive in any order.
     fn keep_holder(&self, holder: StoredToken) {
         let (id, slot) = (holder.token.id, holder.token.slot);
-        let is_free_of_grants = holder.token.authority.grant.is_none();
-        let is_active = holder.holds_slot && !is_over(&holder);
+        let is_known = has_known_holder(&holder);
         self.tokens.insert(id, holder);
-        // A refresh retires the holder of its slot, and no entry of the log says so.
-        if is_active && is_free_of_grants && self.token_owners.get(&slot).is_none_or(|known| *known < id) {
+        if is_known && self.token_owners.get(&slot).is_none_or(|known| *known < id) {
             self.token_owners.insert(slot, id);
         }
     }
+}
+
+/// Whether it may be remembered who holds the slot. A refresh retires the holder of its slot, and no entry of the log says
+/// so.
+fn has_known_holder(holder: &StoredToken) -> bool {
+    holder.holds_slot && !is_over(holder) && holder.token.authority.grant.is_none()
 }
 
 fn is_over(stored: &StoredToken) -> bool {
@@ -247,10 +307,12 @@ fn active(token: &AccessToken) -> StoredToken {
 #[async_trait]
 impl Tokens for CachedStore {
     async fn token_write(&self, batch: Vec<TokenWrite>) -> Result<Vec<WriteOutcome>> {
-        let Some(near) = &self.near else { return self.inner.token_write(batch).await };
+        if self.near.is_none() && self.shared.is_none() {
+            return self.inner.token_write(batch).await;
+        }
         let outcomes = self.inner.token_write(batch.clone()).await?;
         for (write, outcome) in batch.iter().zip(&outcomes) {
-            near.learn(write, outcome);
+            self.learn(write, outcome);
         }
         Ok(outcomes)
     }
@@ -269,6 +331,12 @@ impl Tokens for CachedStore {
 
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
         fresh!(self, self.find_deferred(id, by).await?)
+    }
+
+    fn token_announce(&self, token: &AccessToken) {
+        // Not as the holder of its slot: that is settled when it is written, and nobody is handed out again meanwhile what
+        // only one machine has.
+        self.share_token(&active(token));
     }
 
     async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken> {

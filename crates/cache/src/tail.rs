@@ -13,7 +13,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use grantry_protocol::{BootClock, Clock, Epoch, LogHead, Moment, Position, Seen};
+use grantry_protocol::{BootClock, Clock, Epoch, LogEntry, LogHead, LogKind, Moment, Position, Seen};
 use grantry_revocation::{Followed, Freshness, Index, Interrupted, Reading};
 use grantry_store::{LogView, Merge, MergeOutcome, NodeId, Outage, Probe, Result, Store, StoreError};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
@@ -63,6 +63,9 @@ pub struct Tail {
     /// Absent until the log was read for the first time.
     index: RwLock<Option<Index>>,
     progress: watch::Sender<Progress>,
+    /// The last entry about a client, and about the settings; where the log was read anew, its head.
+    clients_changed: watch::Sender<Seen>,
+    settings_changed: watch::Sender<Seen>,
     wanted: Notify,
     meters: Meters,
 }
@@ -86,6 +89,8 @@ impl Tail {
             boot,
             index: RwLock::new(None),
             progress: watch::Sender::default(),
+            clients_changed: watch::Sender::new(Seen::NOTHING),
+            settings_changed: watch::Sender::new(Seen::NOTHING),
             wanted: Notify::new(),
             meters: Meters::new(),
         })
@@ -135,6 +140,16 @@ impl Tail {
     /// Asks the index; `None` before the log was read.
     pub fn ask<T>(&self, question: impl FnOnce(&Index) -> T) -> Option<T> {
         self.index().as_ref().map(question)
+    }
+
+    /// What was read of clients when the log had not come to this is out of date; now and then for nothing.
+    pub fn clients_changed(&self) -> watch::Receiver<Seen> {
+        self.clients_changed.subscribe()
+    }
+
+    /// The same for the settings that operators change at run time.
+    pub fn settings_changed(&self) -> watch::Receiver<Seen> {
+        self.settings_changed.subscribe()
     }
 
     /// Returns once everything is in the index that was committed before the call, or after `max_staleness`, when no node
@@ -249,6 +264,7 @@ impl Tail {
         loop {
             let Some(head) = self.head() else {
                 let log = self.read_all().await?;
+                self.read_anew(log.head());
                 *self.index_mut() = Some(log);
                 has_news = true;
                 continue;
@@ -269,10 +285,33 @@ impl Tail {
                 None => continue,
             };
             match followed {
-                Ok(Followed::ToTheEnd) => return Ok(has_news),
-                Ok(Followed::PartOfTheWay) => {}
+                Ok(followed) => {
+                    self.pass_on(&page.entries);
+                    if followed == Followed::ToTheEnd {
+                        return Ok(has_news);
+                    }
+                }
                 Err(interrupted) => self.resume(interrupted).await?,
             }
+        }
+    }
+
+    /// Tells those who keep something that was read before these entries.
+    fn pass_on(&self, entries: &[LogEntry]) {
+        for (kinds, changed) in [
+            (&[LogKind::ClientChanged, LogKind::Client][..], &self.clients_changed),
+            (&[LogKind::SettingsChanged], &self.settings_changed),
+        ] {
+            if let Some(last) = entries.iter().rev().find(|entry| kinds.contains(&entry.kind)) {
+                changed.send_replace(last.seen());
+            }
+        }
+    }
+
+    /// Whatever was read before may be out of date: entries about it may be forgotten by now.
+    fn read_anew(&self, head: LogHead) {
+        for changed in [&self.clients_changed, &self.settings_changed] {
+            changed.send_replace(head.seen());
         }
     }
 
@@ -318,6 +357,7 @@ impl Tail {
             );
             (raise_epoch, rest) = (false, others);
         }
+        self.read_anew(log.head());
         if let Some(index) = self.index_mut().as_mut() {
             index.adopt(log, now);
         }

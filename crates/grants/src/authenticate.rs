@@ -148,8 +148,9 @@ impl Grants {
         if claims.sub.as_deref() != Some(id) {
             return Err(OAuthError::invalid_client("the assertion's sub must be the client").into());
         }
-        let checked =
-            claims.check(id, &self.settings.issuer, self.clock.now()).map_err(OAuthError::invalid_client)?;
+        let checked = claims
+            .check(id, &self.settings().issuer, self.clock.now())
+            .map_err(OAuthError::invalid_client)?;
         // 4.
         let client = enabled(client)?;
         // 5.

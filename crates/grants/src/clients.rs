@@ -8,7 +8,7 @@ use grantry_protocol::{
 use grantry_store::{Announcement, AuditEntry, ClientChange, ClientDeletion, ClientOutcome};
 use serde_json::{Value, json};
 
-use crate::{Actor, GrantError, Grants};
+use crate::{Actor, GrantError, Grants, NotKept};
 
 /// Bytes of randomness in a secret that we make; RFC 6749 §10.10 asks for at least 16.
 const SECRET_BYTES: usize = 32;
@@ -49,6 +49,8 @@ pub enum ClientAdminError {
     #[error("somebody else changed the client at the same time; read it again")]
     Conflict,
     #[error(transparent)]
+    NotKept(#[from] NotKept),
+    #[error(transparent)]
     Invalid(#[from] InvalidMetadata),
     #[error(transparent)]
     Failed(#[from] GrantError),
@@ -87,9 +89,11 @@ impl Grants {
         };
         let audit = audit_entry(now, actor, "client.create", &client.id, client.metadata.to_fields().into());
         match self.store.client_insert(client.clone(), audit).await? {
-            ClientOutcome::AlreadyExists => Err(ClientAdminError::AlreadyExists),
-            outcome => done(outcome).map(|()| ClientWithSecret { client, secret }),
+            ClientOutcome::AlreadyExists => return Err(ClientAdminError::AlreadyExists),
+            outcome => done(outcome)?,
         }
+        self.keep_clients().await?;
+        Ok(ClientWithSecret { client, secret })
     }
 
     /// Changes the metadata by `change`, which sees the present one and may refuse. Gives the new secret when the
@@ -158,10 +162,11 @@ impl Grants {
         let now = self.clock.now();
         let deletion = ClientDeletion {
             id: id.clone(),
-            keep_until: now + self.settings.rule_memory(),
+            keep_until: now + self.settings().rule_memory(),
             audit: audit_entry(now, actor, "client.delete", id, Value::Null),
         };
-        done(self.store.client_delete(deletion).await?)
+        done(self.store.client_delete(deletion).await?)?;
+        Ok(self.keep_clients().await?)
     }
 
     /// An administrator for a store that has none, or whose administrators have lost their secrets. With an id that
@@ -202,7 +207,8 @@ impl Grants {
         };
         let detail = client.metadata.to_fields().into();
         let audit = audit_entry(now, &Actor::host(), "client.create", &client.id, detail);
-        done(self.store.client_insert_first_administrator(client, audit).await?)
+        done(self.store.client_insert_first_administrator(client, audit).await?)?;
+        Ok(self.keep_clients().await?)
     }
 
     /// Whether any client can reach the admin API.
@@ -236,13 +242,15 @@ impl Grants {
         let disables = current.metadata.enabled && !client.metadata.enabled;
         let announcement = Announcement {
             kind: if disables { LogKind::Client } else { LogKind::ClientChanged },
-            keep_until: now + self.settings.rule_memory(),
+            keep_until: now + self.settings().rule_memory(),
         };
         let audit = audit_entry(now, actor, action, &client.id, detail);
         match self.store.client_update(ClientChange { client: client.clone(), announcement, audit }).await? {
-            ClientOutcome::VersionConflict => Ok(None),
-            outcome => done(outcome).map(|()| Some(client)),
+            ClientOutcome::VersionConflict => return Ok(None),
+            outcome => done(outcome)?,
         }
+        self.keep_clients().await?;
+        Ok(Some(client))
     }
 
     fn secret_for(&self, metadata: &ClientMetadata, given: Option<Secret>) -> Result<Option<Secret>> {
@@ -257,8 +265,11 @@ impl Grants {
         }
     }
 
-    fn check_metadata(&self, metadata: &ClientMetadata) -> std::result::Result<(), InvalidMetadata> {
-        metadata.validate(&self.settings.metadata_rules())?;
+    pub(crate) fn check_metadata(
+        &self,
+        metadata: &ClientMetadata,
+    ) -> std::result::Result<(), InvalidMetadata> {
+        metadata.validate(&self.settings().metadata_rules())?;
         check_keys("jwks", metadata.jwks.as_ref())?;
         let issuer = metadata.jwt_bearer_issuer.as_ref();
         check_keys("jwt_bearer_issuer", issuer.and_then(|issuer| issuer.jwks.as_ref()))
@@ -286,7 +297,7 @@ fn check_keys(field: &'static str, set: Option<&ClientKeySet>) -> std::result::R
 }
 
 /// `client-secret` of RFC 6749 appendix A.2.
-fn checked_secret(secret: Secret) -> Result<Secret> {
+pub(crate) fn checked_secret(secret: Secret) -> Result<Secret> {
     let text = secret.expose();
     if !text.is_empty()
         && text.len() <= MAX_SECRET_LEN
@@ -297,7 +308,7 @@ fn checked_secret(secret: Secret) -> Result<Secret> {
     Err(invalid_secret(format!("must be 1 to {MAX_SECRET_LEN} printable ASCII characters")))
 }
 
-fn invalid_secret(problem: String) -> ClientAdminError {
+pub(crate) fn invalid_secret(problem: String) -> ClientAdminError {
     InvalidMetadata { field: "client_secret", problem }.into()
 }
 
@@ -325,7 +336,7 @@ fn with_administration(current: &ClientMetadata) -> ClientMetadata {
     metadata
 }
 
-fn done(outcome: ClientOutcome) -> Result<()> {
+pub(crate) fn done(outcome: ClientOutcome) -> Result<()> {
     match outcome {
         ClientOutcome::Done => Ok(()),
         ClientOutcome::AlreadyExists => Err(ClientAdminError::AlreadyExists),
@@ -336,7 +347,7 @@ fn done(outcome: ClientOutcome) -> Result<()> {
     }
 }
 
-fn audit_entry(
+pub(crate) fn audit_entry(
     at: Timestamp,
     actor: &Actor,
     action: &'static str,

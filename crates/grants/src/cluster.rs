@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grantry_protocol::{LogHead, Position, Timestamp};
-use grantry_store::{LogView, Node, NodeId};
+use grantry_store::{CacheView, DataSpaceView, LogView, Node, NodeId, ReplicationState};
 use tokio::time::{Instant, sleep};
 
 use crate::{GrantError, Grants};
@@ -21,6 +21,10 @@ pub struct Cluster {
     pub this: NodeId,
     /// What that node knows by itself; absent where it follows no log.
     pub view: Option<LogView>,
+    /// Its near caches.
+    pub caches: Vec<CacheView>,
+    /// What it shares with the others, as it finds it.
+    pub data_space: Option<DataSpaceView>,
     /// By id.
     pub nodes: Vec<ClusterNode>,
 }
@@ -47,6 +51,11 @@ impl Confirmation {
 }
 
 impl Grants {
+    /// How the store is replicated; `None` of one that is a process or a file.
+    pub async fn replication(&self) -> Result<Option<ReplicationState>, GrantError> {
+        Ok(self.store.replication_state().await?)
+    }
+
     pub async fn cluster(&self) -> Result<Cluster, GrantError> {
         let (head, nodes) = tokio::join!(self.store.revocation_head(), self.store.node_list());
         let (head, nodes) = (head?, nodes?);
@@ -56,7 +65,14 @@ impl Grants {
             .into_iter()
             .map(|node| ClusterNode { node, is_live: is_live(node.last_heartbeat) })
             .collect();
-        Ok(Cluster { head, this: self.persistence.node(), view: self.store.revocation_view(), nodes })
+        Ok(Cluster {
+            head,
+            this: self.persistence.node(),
+            view: self.store.revocation_view(),
+            caches: self.store.node_caches(),
+            data_space: self.store.node_data_space(),
+            nodes,
+        })
     }
 
     /// Which live nodes have applied the entry; `None` if the log has not come that far.

@@ -209,7 +209,9 @@ impl Grants {
     fn explain_refresh_token(&self, presented: RefreshToken, stored: Option<StoredGrant>) -> Inspection {
         let now = self.clock.now();
         let explanation = match &stored {
-            Some(stored) => explain_grant(presented, stored, self.settings.refresh_grace.as_duration(), now),
+            Some(stored) => {
+                explain_grant(presented, stored, self.settings().refresh_grace.as_duration(), now)
+            }
             None => {
                 "The row of its grant is not in the store: the grant was over longer than tokens.retention_time \
                      ago and has been removed, or the store is not the one that it was opened in."

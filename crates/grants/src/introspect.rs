@@ -47,7 +47,7 @@ impl Grants {
         // 1.
         let (caller, found) = tokio::join!(self.authenticate_confidential(credentials), self.find_any(token));
         let caller = caller?;
-        let (now, issuer) = (self.clock.now(), self.settings.issuer.clone());
+        let (now, issuer) = (self.clock.now(), self.settings().issuer.clone());
         match found? {
             // 2.
             None => Ok(Introspection::Inactive),
@@ -90,7 +90,7 @@ impl Grants {
     /// Whether a refresh would take it, as far as one can tell without doing it.
     pub(crate) fn is_good(&self, presented: RefreshToken, stored: &StoredGrant, now: Timestamp) -> bool {
         let grant = &stored.grant;
-        let within_grace = now.since(grant.rotated_at) <= self.settings.refresh_grace.as_duration();
+        let within_grace = now.since(grant.rotated_at) <= self.settings().refresh_grace.as_duration();
         stored.is_active(now)
             && match grant.counter.checked_sub(presented.counter) {
                 Some(0) => true,

@@ -30,7 +30,7 @@ impl Grants {
         client: &Client,
         slot: &Slot,
     ) -> Result<Option<StoredToken>, GrantError> {
-        if self.settings.policy_for(client) != ActiveTokenPolicy::Reuse {
+        if self.settings().policy_for(client) != ActiveTokenPolicy::Reuse {
             return Ok(None);
         }
         Ok(self.persistence.find_holder(slot.key()).await?)
@@ -47,7 +47,7 @@ impl Grants {
         holder: Option<StoredToken>,
     ) -> Result<AccessToken, GrantError> {
         let authority = authority.into();
-        let min_life = self.settings.reuse_minimum_life_for(client);
+        let min_life = self.settings().reuse_minimum_life_for(client);
         let observed = match holder {
             Some(holder) if holder.is_reusable(self.clock.now(), min_life, authority.grant) => {
                 return Ok(reused(holder));
@@ -55,9 +55,9 @@ impl Grants {
             holder => holder.map(|holder| holder.token.id),
         };
         let token = self.new_token(client, slot, authority);
-        let policy = self.settings.policy_for(client);
+        let policy = self.settings().policy_for(client);
         let issue = Arc::new(Issue { token, policy, observed, min_life });
-        let mode = self.settings.persistence_for(client);
+        let mode = self.settings().persistence_for(client);
         match self.persistence.issue(Arc::clone(&issue), mode).await? {
             Persisted::Issued { deferred_by } => {
                 count_issued(if deferred_by.is_some() {
@@ -80,7 +80,7 @@ impl Grants {
     ) -> AccessToken {
         let now = self.clock.now();
         let id = self.ids.token(now, self.rng.as_ref());
-        AccessToken::issue(id, slot, authority, now, self.settings.lifetime_for(client))
+        AccessToken::issue(id, slot, authority, now, self.settings().lifetime_for(client))
     }
 
     pub(crate) async fn respond(
@@ -103,7 +103,7 @@ impl Grants {
         requested: Audience,
     ) -> Result<Audience, OAuthError> {
         if requested.is_empty() {
-            return Ok(self.settings.default_audience.clone());
+            return Ok(self.settings().default_audience.clone());
         }
         if !client.metadata.allows_audience(&requested) {
             return Err(OAuthError::invalid_target("the client may not ask for this resource"));

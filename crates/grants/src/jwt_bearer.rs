@@ -103,7 +103,7 @@ impl Grants {
             })?;
         // 3.
         let checked = claims
-            .check(issuer, &self.settings.issuer, self.clock.now())
+            .check(issuer, &self.settings().issuer, self.clock.now())
             .map_err(OAuthError::invalid_grant)?;
         // 4.
         let subject = claims.sub.and_then(|subject| subject.parse::<Subject>().ok());
@@ -161,14 +161,14 @@ impl Grants {
             session: None,
             seen,
             created_at: now,
-            expires_at: now + self.settings.refresh_token_lifetime.as_duration(),
-            idle_expires_at: now + self.settings.refresh_token_idle.as_duration(),
+            expires_at: now + self.settings().refresh_token_lifetime.as_duration(),
+            idle_expires_at: now + self.settings().refresh_token_idle.as_duration(),
             counter: 0,
             rotated_at: now,
             access_token: token.id,
         };
-        let opening = Arc::new(Opening { grant, token, policy: self.settings.policy_for(client) });
-        let min_life = self.settings.reuse_minimum_life_for(client);
+        let opening = Arc::new(Opening { grant, token, policy: self.settings().policy_for(client) });
+        let min_life = self.settings().reuse_minimum_life_for(client);
         match self.persistence.open(Arc::clone(&opening), min_life).await? {
             Opened::New => {
                 count_issued(PersistenceMode::Sync);

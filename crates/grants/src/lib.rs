@@ -14,6 +14,7 @@ mod inspect;
 mod introspect;
 mod issuing;
 mod jwt_bearer;
+mod keeping;
 mod key_sets;
 mod keys;
 mod persistence;
@@ -33,8 +34,9 @@ use grantry_store::Store;
 
 use foreign_uses::ForeignUses;
 use key_sets::KeySets;
+use settings::LiveSettings;
 
-pub use grantry_store::{KeyPurpose, NodeId};
+pub use grantry_store::{KeyPurpose, NodeId, ReplicationMode, ReplicationState, Standby};
 
 pub use admin::Actor;
 pub use authenticate::{Credentials, Proof};
@@ -44,6 +46,7 @@ pub use error::GrantError;
 pub use inspect::{Inspection, Origin};
 pub use introspect::{ActiveGrant, ActiveToken, Introspection};
 pub use issuing::TokenResponse;
+pub use keeping::{ClientKeeper, KeptClient, KeptSecret, NotKept, Past};
 pub use key_sets::{Fetch, FetchError};
 pub use keys::{
     KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey, Masters,
@@ -51,14 +54,18 @@ pub use keys::{
 pub use persistence::{PersistenceState, node_text};
 pub use revocations::{RevocationOutcome, RevocationTarget};
 pub use sessions::{SubjectCursor, SubjectTokens};
-pub use settings::{InvalidTokenSettings, TokenSettings};
+pub use settings::{
+    CacheCapacities, FileSettings, InvalidSetting, InvalidTokenSettings, RUNTIME_KEYS, SettingsAdminError,
+    SettingsState, TokenSettings,
+};
 
 /// Everything that the flows need; shared by all requests.
 pub struct Grants {
     store: Arc<dyn Store>,
     persistence: Arc<Persistence>,
     keys: Arc<KeyRing>,
-    settings: TokenSettings,
+    settings: Arc<LiveSettings>,
+    keeper: Option<Arc<dyn ClientKeeper>>,
     key_sets: KeySets,
     foreign_uses: ForeignUses,
     clock: Arc<dyn Clock>,
@@ -71,18 +78,16 @@ impl Grants {
         store: Arc<dyn Store>,
         persistence: Arc<Persistence>,
         keys: Arc<KeyRing>,
-        settings: TokenSettings,
+        settings: impl Into<FileSettings>,
         fetch: Arc<dyn Fetch>,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
         let key_sets = KeySets::new(fetch, Arc::clone(&clock));
+        let settings = Arc::new(LiveSettings::new(Arc::clone(&store), settings.into()));
         let (foreign_uses, ids) = (ForeignUses::default(), TimeOrderedIds::default());
-        Self { store, persistence, keys, settings, key_sets, foreign_uses, clock, rng, ids }
-    }
-
-    pub fn settings(&self) -> &TokenSettings {
-        &self.settings
+        let keeper = None;
+        Self { store, persistence, keys, settings, keeper, key_sets, foreign_uses, clock, rng, ids }
     }
 
     /// How often a client secret was checked, successfully or not.

@@ -76,7 +76,7 @@ impl Grants {
         // 5.
         let token = self.new_token(&client, slot_of(&client, &grant, scope, audience), grant.authority());
         // 6.
-        let policy = match self.settings.policy_for(&client) {
+        let policy = match self.settings().policy_for(&client) {
             ActiveTokenPolicy::Replace => ActiveTokenPolicy::Replace,
             ActiveTokenPolicy::Reuse | ActiveTokenPolicy::Multiple => ActiveTokenPolicy::Multiple,
         };
@@ -84,11 +84,11 @@ impl Grants {
             grant: grant.id,
             presented: presented.counter,
             advance: client.metadata.refresh_token_rotation == RefreshTokenRotation::Always,
-            grace: self.settings.refresh_grace.as_duration(),
-            idle: self.settings.refresh_token_idle.as_duration(),
+            grace: self.settings().refresh_grace.as_duration(),
+            idle: self.settings().refresh_token_idle.as_duration(),
             token,
             policy,
-            keep_until: self.clock.now() + self.settings.grant_end_memory(),
+            keep_until: self.clock.now() + self.settings().grant_end_memory(),
             reuse_audit: self.audit("grant.reuse", &client, presented, request_id),
         });
         let successor = |counter| Some(RefreshToken { grant: grant.id, counter });
@@ -140,7 +140,7 @@ impl Grants {
     ) -> Result<Audience, OAuthError> {
         // The configuration's own audience needs nobody's leave.
         let may = |name: &String| {
-            self.settings.default_audience.contains(name)
+            self.settings().default_audience.contains(name)
                 || client.metadata.allowed_resources.as_ref().is_none_or(|allowed| allowed.contains(name))
         };
         if requested.is_empty() {

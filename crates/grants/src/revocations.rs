@@ -76,7 +76,7 @@ impl Grants {
             Rule::All => String::new(),
         };
         let audit = self.revocation_audit(actor, rule.kind(), name);
-        let keep_until = self.clock.now() + self.settings.rule_memory();
+        let keep_until = self.clock.now() + self.settings().rule_memory();
         let seen = self.store.revocation_append(RuleAppend { rule, keep_until, audit }).await?;
         Ok(RevocationOutcome::Revoked(seen.position))
     }
@@ -107,14 +107,14 @@ impl Grants {
         deferred_by: Option<NodeNumber>,
         actor: &Actor,
     ) -> Result<RevocationOutcome, GrantError> {
-        let unwritten = deferred_by.map(|by| self.settings.unwritten(id, by));
+        let unwritten = deferred_by.map(|by| self.settings().unwritten(id, by));
         let audit = self.revocation_audit(actor, LogKind::Token, id.to_string());
         Ok(self.persistence.revoke(id, unwritten, Some(audit)).await?.into())
     }
 
     async fn revoke_one_grant(&self, id: GrantId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
         let audit = self.revocation_audit(actor, LogKind::Grant, id.to_string());
-        let keep_until = self.clock.now() + self.settings.grant_end_memory();
+        let keep_until = self.clock.now() + self.settings().grant_end_memory();
         Ok(self.persistence.revoke_grant(id, keep_until, Some(audit)).await?.into())
     }
 

@@ -23,10 +23,10 @@ impl Grants {
             // 3.
             check_owner(&caller, &stored.grant.client_id)?;
             // 4.
-            let keep_until = self.clock.now() + self.settings.grant_end_memory();
+            let keep_until = self.clock.now() + self.settings().grant_end_memory();
             self.persistence.revoke_grant(stored.grant.id, keep_until, None).await?;
         } else if let Some(recognized) = self.recognize_token(token) {
-            let unwritten = recognized.deferred_by.map(|by| self.settings.unwritten(recognized.id, by));
+            let unwritten = recognized.deferred_by.map(|by| self.settings().unwritten(recognized.id, by));
             match self.persistence.find_token(recognized.id, recognized.deferred_by).await {
                 Ok(Some(stored)) => check_owner(&caller, &stored.token.client_id)?,
                 Ok(None) => return Ok(()),

@@ -1,9 +1,19 @@
+mod admin;
+mod document;
+mod file;
+mod live;
+
 use std::time::Duration;
 
 use grantry_protocol::{
     ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules, NodeNumber, PersistenceMode, TokenId,
 };
 use grantry_store::Unwritten;
+
+pub use self::admin::SettingsAdminError;
+pub use self::document::RUNTIME_KEYS;
+pub use self::file::{CacheCapacities, FileSettings, InvalidSetting};
+pub use self::live::{LiveSettings, SettingsState};
 
 /// Far more than a request can take from its first read to its commit.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);

@@ -67,6 +67,7 @@ pub enum Deferral {
 }
 
 pub struct Queue {
+    store: Arc<dyn Store>,
     node: Node,
     number: NodeNumber,
     index: Arc<Index>,
@@ -116,6 +117,7 @@ impl Queue {
         }
         let recovered = recovery.map_or(Ok(Vec::new()), |recovery| recover(&index, recovery))?;
         let queue = Arc::new(Self {
+            store,
             node,
             number,
             index,
@@ -164,6 +166,8 @@ impl Queue {
             }
         };
         self.index.answer(&entry);
+        // Not waited for: another node that is shown the token sooner looks again a few milliseconds later.
+        self.store.token_announce(&entry.issue.token);
         self.enqueue(Job { entry, receipt }).await;
         // Not only when a batch is done: a writer may wait for the store for long.
         self.index.show(&self.meters);

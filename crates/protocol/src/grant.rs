@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Audience, Authority, ClientId, GrantId, ScopeSet, Seen, SessionId, SlotKey, Subject, SubjectKind,
     Timestamp, TokenId,
@@ -5,7 +7,7 @@ use crate::{
 
 /// One authorization of one client by one subject, for as long as it can be refreshed. However often that happens, it
 /// stays one row: the counter tells the refresh token that is good from those that were spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     pub id: GrantId,
     /// Where slot binding `none` finds it again: at most one live grant a slot. Absent for binding `grant`.
@@ -45,7 +47,7 @@ impl Grant {
 }
 
 /// Where a grant stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum GrantState {
     /// Its refresh token is good.

@@ -52,10 +52,12 @@ pub enum LogKind {
     Grant,
     /// Rule: everything earlier of one session.
     Session,
+    /// Ends nothing; what operators change at run time was changed.
+    SettingsChanged,
 }
 
 impl LogKind {
-    pub const ALL_KINDS: [Self; 8] = [
+    pub const ALL_KINDS: [Self; 9] = [
         Self::Token,
         Self::Slot,
         Self::Client,
@@ -64,11 +66,12 @@ impl LogKind {
         Self::ClientChanged,
         Self::Grant,
         Self::Session,
+        Self::SettingsChanged,
     ];
 
     /// Whether an entry of this kind ends all that it names and that has seen less than its position.
     pub const fn is_rule(self) -> bool {
-        !matches!(self, Self::Token | Self::ClientChanged)
+        !matches!(self, Self::Token | Self::ClientChanged | Self::SettingsChanged)
     }
 
     /// The number that stores keep; never reused for another meaning.
@@ -82,6 +85,7 @@ impl LogKind {
             Self::ClientChanged => 6,
             Self::Grant => 7,
             Self::Session => 8,
+            Self::SettingsChanged => 9,
         }
     }
 

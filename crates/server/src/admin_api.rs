@@ -214,6 +214,14 @@ impl AdminApi {
         self.call(Method::GET, self.url(&["cluster"]), None).await
     }
 
+    pub async fn settings_get(&self) -> Result<Value, Failure> {
+        self.call(Method::GET, self.url(&["settings"]), None).await
+    }
+
+    pub async fn settings_update(&self, patch: Map<String, Value>) -> Result<Value, Failure> {
+        self.call(Method::PATCH, self.url(&["settings"]), Some(patch.into())).await
+    }
+
     pub async fn persistence_redrive(&self) -> Result<Value, Failure> {
         self.call(Method::POST, self.url(&["persistence", "redrive"]), None).await
     }

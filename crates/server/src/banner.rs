@@ -6,12 +6,16 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use grantry_store::ReplicationState;
+
 use crate::config::{Loaded, Place, TokenPersistence};
 use crate::first_start::Administrator;
 
 pub struct Banner<'a> {
     pub loaded: &'a Loaded,
     pub administrator: Administrator,
+    /// Of the store; absent where there is nothing to say.
+    pub replication: Option<ReplicationState>,
     pub issuer: String,
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -27,9 +31,11 @@ impl Banner<'_> {
         let config = &self.loaded.config;
         let scheme = config.server.scheme();
         let settings = self.loaded.file.as_ref().map_or("defaults".into(), |path| path.to_string_lossy());
+        let replication = self.replication.as_ref();
+        let replicas = replication.map(|state| format!("replicas  {state}\n  ")).unwrap_or_default();
         let mut text = format!(
             "Grantry {}\n  public    {scheme}://{}\n  admin     {scheme}://{}\n  issuer    {}\n  store     {}\n  \
-             tokens    {}\n  settings  {settings}\n",
+             {replicas}tokens    {}\n  settings  {settings}\n",
             env!("CARGO_PKG_VERSION"),
             self.public,
             self.admin,
@@ -37,13 +43,21 @@ impl Banner<'_> {
             config.store.url,
             tokens(&config.token_persistence),
         );
-        for risk in config.risks() {
+        let warnings = replication.map(|state| state.warnings.as_slice()).unwrap_or_default();
+        for risk in config.risks().chain(warnings.iter().cloned()) {
             let _ = write!(text, "\n{risk}.\n");
         }
         if config.store.url.place() == Place::Memory {
-            text.push_str(
-                "\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n",
-            );
+            text.push_str(&match &config.store.clients_file {
+                None => {
+                    "\nNOTHING IS KEPT: with memory: every token, client and key goes with this process.\n"
+                        .to_owned()
+                }
+                Some(file) => format!(
+                    "\nONLY CLIENTS ARE KEPT, in {}: with memory: every token goes with this process.\n",
+                    file.display()
+                ),
+            });
         }
         if config.server.behind_tls_proxy && config.server.trusted_proxies.is_empty() {
             text.push_str(

@@ -3,6 +3,7 @@
 mod clients;
 mod cluster;
 mod journal;
+mod settings;
 mod store;
 mod tokens;
 
@@ -15,6 +16,7 @@ use grantry_protocol::ClientId;
 pub use self::clients::{ClientsCommand, JWT_BEARER, Metadata, Named};
 pub use self::cluster::ClusterCommand;
 pub use self::journal::JournalCommand;
+pub use self::settings::SettingsCommand;
 pub use self::store::StoreCommand;
 pub use self::tokens::{RevocationTarget, TokenCommand};
 
@@ -28,6 +30,8 @@ Examples:
   grantry token inspect TOKEN                   why a token does (not) work
   grantry tokens list --subject alice           what alice has, and `grantry tokens revoke` to end it
   grantry cluster status                        which servers use the store, and whether each knows every revocation
+  grantry settings set tokens.access_token_lifetime=10m
+                                                on every node, while they run
   grantry journal drain DIR                     write what a dead machine's journal holds
   grantry store backup /backup/grantry.db       a copy of the store, while servers run
 
@@ -79,10 +83,16 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// The settings: check them, show them, explain them
+    /// The configuration file: check it, show what holds, explain it
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// What is changed on every node while servers run, such as the lifetime of tokens
+    #[command(after_help = settings::EXAMPLES)]
+    Settings {
+        #[command(subcommand)]
+        command: SettingsCommand,
     },
     /// Bring the store's schema up to date; `serve` does so as well
     Migrate,

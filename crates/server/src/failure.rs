@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::Path;
 
-use grantry_grants::{ClientAdminError, GrantError, KeyAdminError, KeyRingError};
+use grantry_grants::{ClientAdminError, GrantError, KeyAdminError, KeyRingError, SettingsAdminError};
 use grantry_persistence::journal::JournalOpenError;
 use grantry_persistence::{PersistenceError, QueueError};
 use grantry_store::StoreError;
@@ -45,6 +45,7 @@ failure_from!(
     Problems,
     StoreError,
     KeyRingError,
+    SettingsAdminError,
     ClientAdminError,
     KeyAdminError,
     GrantError,

@@ -12,7 +12,7 @@ use crate::ambient::{clock, rng};
 use crate::config::Loaded;
 use crate::failure::Failure;
 use crate::outbound::NoRequests;
-use crate::{master_key, wire};
+use crate::{master_key, settings, wire};
 
 /// How long the store may take to close its file.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -30,8 +30,12 @@ pub async fn grants(loaded: &Loaded) -> Result<Grants, Failure> {
         config.persistence_settings(),
         NodeId::random(rng().as_ref()),
     );
-    let settings = config.token_settings(config.server.issuer_at(config.server.listen));
-    Ok(Grants::new(store, persistence, keys, settings, Arc::new(NoRequests), clock(), rng()))
+    let tokens = config.token_settings(config.server.issuer_at(config.server.listen));
+    let settings = settings::of_file(loaded, tokens, None);
+    let grants = Grants::new(store, persistence, keys, settings, Arc::new(NoRequests), clock(), rng());
+    // How long a revocation is remembered depends on how long servers let tokens live.
+    grants.settings_get().await?;
+    Ok(grants)
 }
 
 /// Runs what is done in one go at the terminal.

@@ -46,6 +46,11 @@ pub fn directory_of(path: &Path) -> PathBuf {
 /// # Errors
 /// Besides what keeps a file from being read: others may read it.
 pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
+    read_at_most(path, MAX_LEN)
+}
+
+/// The same for what may be longer.
+pub fn read_at_most(path: &Path, most: u64) -> Result<Option<Zeroizing<String>>, Failure> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,7 +66,13 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
         )));
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_LEN).read_to_string(&mut text).map_err(|error| Failure::of_file(path, "read", &error))?;
+    file.take(most + 1).read_to_string(&mut text).map_err(|error| Failure::of_file(path, "read", &error))?;
+    if text.len() as u64 > most {
+        return Err(Failure::new(format!(
+            "{} is longer than {most} bytes, and not one of ours",
+            path.display()
+        )));
+    }
     Ok(Some(text))
 }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_grants::{Grants, KeyRing};
+use grantry_grants::{Grants, KeyRing, MasterKey};
 use grantry_persistence::{Persistence, ReadinessProbe};
 use grantry_store::Store;
 use grantry_web::{PersistenceFacts, WebSettings, WebState, admin_router, public_router};
@@ -21,13 +21,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::ambient::{clock, rng};
 use crate::banner::Banner;
+use crate::clients_file::ClientsFile;
 use crate::config::{Limits, Loaded};
 use crate::failure::Failure;
 use crate::listener::{Bound, Listener};
 use crate::outbound::Outbound;
 use crate::telemetry::{self, RenderMetrics};
 use crate::tls::Certificate;
-use crate::{cache, first_start, master_key, persistence, wire};
+use crate::{cache, first_start, master_key, persistence, replication, settings, wire};
 
 /// How long the store may take to close its files.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -59,15 +60,27 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     background.0.extend(cached.background);
     let caches = cached.store;
     let store: Arc<dyn Store> = Arc::clone(&caches) as _;
-    let master = master_key::load_or_make(loaded, store.as_ref(), rng().as_ref()).await?;
+    let (replication, watching) = replication::watch(Arc::clone(&store)).await;
+    background.0.push(watching);
+    let kept_clients = ClientsFile::open(config).await?;
+    let master = master_key(loaded, kept_clients.as_ref(), store.as_ref()).await?;
     let keys = KeyRing::open(Arc::clone(&store), master, config.key_options(), clock(), rng()).await?;
     background.0.push(keys.start_reload(master_key::masters(loaded)));
     let issuer = config.server.issuer_at(public.address);
     let persistence = persistence::start(config, Arc::clone(&store), journal).await?;
     let readiness = background.start_beside(&persistence, &store);
-    let settings = config.token_settings(issuer.clone());
-    let grants =
-        Arc::new(Grants::new(store, Arc::clone(&persistence), keys, settings, outbound, clock(), rng()));
+    let settings =
+        settings::of_file(loaded, config.token_settings(issuer.clone()), Some(Arc::clone(&caches)));
+    let (shared, queue) = (Arc::clone(&store), Arc::clone(&persistence));
+    let mut grants = Grants::new(shared, queue, keys, settings, outbound, clock(), rng());
+    if let Some(file) = kept_clients {
+        let (keeping, writing) = file.take_over(grants, store, caches.tail().clients_changed()).await?;
+        background.0.push(writing);
+        grants = keeping;
+    }
+    let grants = Arc::new(grants);
+    grants.settings_get().await?;
+    background.0.push(grants.settings_follow(caches.tail().settings_changed()));
     // 3.
     let administrator = first_start::administrator(loaded, &grants, rng().as_ref()).await?;
     // 4.
@@ -79,7 +92,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     for risk in config.risks() {
         tracing::warn!("{risk}");
     }
-    Banner { loaded, administrator, issuer, public: addresses.0, admin: addresses.1 }.print();
+    Banner { loaded, administrator, replication, issuer, public: addresses.0, admin: addresses.1 }.print();
     tracing::info!(public = %addresses.0, admin = %addresses.1, "serving");
     tokio::select! {
         () = signals.next() => {}
@@ -99,6 +112,22 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     persistence::say_what_is_left(&persistence, &config.token_persistence);
     caches.stop().await;
     Ok(())
+}
+
+/// The one that fits the store, and what a file has brought into it.
+async fn master_key(
+    loaded: &Loaded,
+    kept_clients: Option<&ClientsFile>,
+    store: &dyn Store,
+) -> Result<MasterKey, Failure> {
+    let Some(file) = kept_clients else {
+        return master_key::load_or_make(loaded, store, rng().as_ref()).await;
+    };
+    file.bring_keys(store).await?;
+    let master = master_key::load_or_make(loaded, store, rng().as_ref()).await;
+    let master = master.map_err(|failure| file.explain(failure))?;
+    file.expect_master(&master, store).await?;
+    Ok(master)
 }
 
 fn web_state(

@@ -4,23 +4,27 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use grantry_protocol::{Clock, Timestamp};
 use grantry_store::transfer::{TransferSource, TransferState, TransferTarget};
-use grantry_store::{MemoryStore, Store};
+use grantry_store::{ClusterId, DataSpace, MemoryStore, Store};
 use grantry_store_postgres::{PostgresOptions, PostgresStore, StoreTime};
+use grantry_store_redis::{RedisDataSpace, RedisOptions, RedisStore, StoreTime as RedisTime};
 pub use grantry_store_sqlite::Progress as Copied;
 use grantry_store_sqlite::{BackupError, SqliteOptions, SqliteStore};
 
 use crate::ambient::rng;
-use crate::config::{Config, Place, StoreUrl};
+use crate::config::{Config, Place, ReplicationPolicy, StoreUrl};
 use crate::failure::Failure;
 use crate::private_file::directory_of;
 
 /// Opens the store, brings its schema up to date, and makes it where it is missing.
 pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Failure> {
     match config.store.url.place() {
-        Place::Memory => Ok(Arc::new(MemoryStore::new(clock))),
+        Place::Memory => {
+            Ok(Arc::new(MemoryStore::new(clock).with_cluster_id(ClusterId::random(rng().as_ref()))))
+        }
         Place::Sqlite(path) => {
             let options = SqliteOptions {
                 busy_timeout: config.store.busy_timeout.as_duration(),
@@ -43,6 +47,58 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Stor
             }
             Ok(Arc::new(store))
         }
+        Place::Redis(url) => Ok(open_redis(config, &url).await?),
+    }
+}
+
+async fn open_redis(config: &Config, url: &StoreUrl) -> Result<Arc<RedisStore>, Failure> {
+    let retention = config.tokens.retention_time.as_duration();
+    let opened = RedisStore::open(&redis_options(config, url), retention, RedisTime::Redis, rng()).await;
+    let store = opened.map_err(|error| Failure::new(error.to_string()))?;
+    store.links().watch_replicas();
+    Ok(Arc::new(store))
+}
+
+/// Where there is no database behind it, the data space is the store: its section says how.
+fn redis_options(config: &Config, url: &StoreUrl) -> RedisOptions {
+    let of_url = RedisOptions::of_url(url.expose(), &config.data_space.name);
+    RedisOptions {
+        discovery: of_url.discovery,
+        sentinel_master: of_url.sentinel_master.or_else(|| config.data_space.sentinel_master.clone()),
+        connect_timeout: config.store.connect_timeout.as_duration(),
+        answer_timeout: config.store.busy_timeout.as_duration(),
+        ..data_space_options(config)
+    }
+}
+
+/// How long a server of Redis may take for anything that no request waits for.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Joins the other servers of the same store in the data space, if there is one.
+pub async fn data_space(config: &Config, cluster: ClusterId) -> Result<Option<Arc<dyn DataSpace>>, Failure> {
+    if !config.data_space.is_used() {
+        return Ok(None);
+    }
+    let joined = RedisDataSpace::join(&data_space_options(config), cluster).await;
+    Ok(Some(Arc::new(joined.map_err(|error| Failure::new(error.to_string()))?)))
+}
+
+fn data_space_options(config: &Config) -> RedisOptions {
+    let space = &config.data_space;
+    let discovery = space.discovery.iter().map(|url| url.expose().to_owned()).collect();
+    RedisOptions {
+        username: space.username.clone(),
+        password: space.password.as_ref().map(|password| password.expose().to_owned()),
+        sentinel_master: space.sentinel_master.clone(),
+        connect_timeout: REDIS_PATIENCE,
+        answer_timeout: REDIS_PATIENCE.max(space.answer_timeout.as_duration()),
+        replication_count: space.replicas(),
+        replication_policy: match space.replication_policy {
+            ReplicationPolicy::Async => grantry_store_redis::ReplicationPolicy::Async,
+            ReplicationPolicy::Sync => grantry_store_redis::ReplicationPolicy::Sync,
+        },
+        replication_timeout: space.replication_timeout.as_duration(),
+        ..RedisOptions::new(discovery, &space.name)
     }
 }
 
@@ -101,7 +157,7 @@ pub fn transfer_source(config: &Config) -> Result<Box<dyn TransferSource>, Failu
 /// Found and needed version of the schema; `None` where there is no schema.
 pub async fn schema_versions(config: &Config) -> Result<Option<(usize, usize)>, Failure> {
     Ok(match config.store.url.place() {
-        Place::Memory => None,
+        Place::Memory | Place::Redis(_) => None,
         Place::Sqlite(path) => {
             let versions = blocking(|| SqliteStore::schema_versions(path)).await?;
             Some((versions.found, versions.needed))
@@ -146,6 +202,8 @@ pub async fn expect_store(config: &Config) -> Result<(), Failure> {
             ))),
             _ => Ok(()),
         },
+        // Nobody can tell a store that is empty from one that was lost.
+        Place::Redis(_) => Ok(()),
     }
 }
 
@@ -156,6 +214,9 @@ pub fn store_path(config: &Config) -> Result<PathBuf, Failure> {
         Place::Memory => {
             "store.url is memory:, and such a store exists only inside the running server and goes with it; backups are \
              for sqlite:"
+        }
+        Place::Redis(_) => {
+            "store.url is redis://, which is saved with Redis's own means: appendonly yes on its servers, replicas, and BGSAVE"
         }
         Place::Postgres(_) => {
             "store.url is postgres://, which is backed up with PostgreSQL's own tools: pg_dump while servers run, or \

@@ -42,9 +42,11 @@ mod pool_backoff;
 mod pool_metrics;
 mod prepared;
 mod readers;
+mod replication;
 mod retention;
 mod revocations;
 mod rules;
+mod settings;
 mod slots;
 mod statement;
 #[cfg(feature = "testing")]

@@ -22,8 +22,11 @@ use crate::open_error::OpenError;
 use crate::statement::Statement;
 
 /// Applied in this order; never changed after a release.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_applied.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_applied.sql"),
+    include_str!("migrations/0003_settings.sql"),
+];
 
 /// For all that opening or migrating does; building an index of a large table takes its time.
 pub const PATIENCE: Duration = Duration::from_secs(24 * 3600);

@@ -3,8 +3,8 @@
 pub use crate::prepared::PREPARED;
 use crate::statement::Statement;
 use crate::{
-    assertions, audit, clients, early_ends, grants, keys, nodes, retention, revocations, rules, slots,
-    tokens, turns,
+    assertions, audit, clients, early_ends, grants, keys, nodes, retention, revocations, rules, settings,
+    slots, tokens, turns,
 };
 
 /// Those that run now and then, and whose plan nobody waits for.
@@ -36,6 +36,9 @@ pub const OCCASIONAL: &[&Statement] = &[
     &retention::OLDEST_SELECT,
     &revocations::EPOCH_RAISE,
     &rules::RULES_SWEEP,
+    &settings::CLUSTER_SELECT,
+    &settings::SETTINGS_SELECT,
+    &settings::SETTINGS_UPDATE,
     &slots::SLOTS_SWEEP,
     &tokens::LAST_AMONG,
     &tokens::TOKENS_COUNT,

@@ -15,11 +15,8 @@ mod pgbouncer;
 mod server;
 mod shared;
 
-use std::future::Future;
-use std::panic::resume_unwind;
-use std::thread;
-
 pub use database::Database;
+pub use grantry_store::conformance::block_on;
 pub use pgbouncer::PgBouncer;
 pub use server::{Server, ServerOptions};
 pub use shared::shared_port;
@@ -34,14 +31,4 @@ pub mod ground {
     pub use crate::pool::{Borrowed, GivenUp, Pool};
     pub use crate::pool_metrics::PoolMetrics;
     pub use crate::statement::Statement;
-}
-
-/// Runs it to its end from anywhere, on a runtime of its own: what it has spawned ends with it.
-pub fn block_on<F>(work: F) -> F::Output
-where
-    F: Future<Output: Send> + Send,
-{
-    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
-    // A runtime can neither run nor be dropped inside another.
-    thread::scope(|scope| scope.spawn(run).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }

@@ -40,6 +40,7 @@ mod rules;
 mod schema;
 #[cfg(test)]
 mod scratch;
+mod settings;
 #[cfg(test)]
 mod statements;
 mod tokens;

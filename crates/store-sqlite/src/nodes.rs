@@ -1,11 +1,13 @@
 use async_trait::async_trait;
 use grantry_protocol::{NodeNumber, Seen, Timestamp, TokenId};
-use grantry_store::{Node, NodeId, Nodes, Result, StoreError};
+use grantry_store::{Node, NodeId, Nodes, Replication, Result, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
 use crate::columns::{optional_seen, timestamp};
 use crate::writer::WriteTx;
+
+impl Replication for SqliteStore {}
 
 #[async_trait]
 impl Nodes for SqliteStore {

@@ -12,6 +12,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0002_grants.sql")),
     M::up(include_str!("migrations/0003_deferred.sql")),
     M::up(include_str!("migrations/0004_applied.sql")),
+    M::up(include_str!("migrations/0005_settings.sql")),
 ];
 
 /// Set by the first migration.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::scratch::Scratch;
 use crate::{
     SqliteOptions, assertions, audit, clients, early_ends, grants, nodes, retention, revocations, rules,
-    tokens,
+    settings, tokens,
 };
 
 /// Indexes that a hot statement enters at one end and leaves after the first entry or two.
@@ -23,6 +23,7 @@ fn hot() -> impl Iterator<Item = &'static str> {
         &nodes::HOT,
         &retention::HOT,
         &rules::HOT,
+        &settings::HOT,
     ]
     .concat()
     .into_iter()

@@ -1,11 +1,12 @@
 //! What happens to a slot, to a token and to a grant, decided from what the transaction has read under its lock.
 
 use grantry_protocol::{ActiveTokenPolicy, Ending, IllegalTransition, Timestamp, TokenId, TokenState};
+use serde::{Deserialize, Serialize};
 
 use crate::{Issue, Opening, Rotation, StoredGrant, StoredToken, Unwritten};
 
 /// What a slot's row says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub id: TokenId,
     pub expires_at: Timestamp,

@@ -11,9 +11,10 @@ use grantry_protocol::{
 use tokio::sync::watch;
 
 use crate::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, DeferredToken,
-    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, LogView, Merge, MergeOutcome, Node, NodeId,
-    Nodes, Observed, Probe, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredGrant,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
+    DeferredToken, Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, LogView, Merge, MergeOutcome,
+    Node, NodeId, Nodes, Observed, Probe, Replication, ReplicationState, Result, Retention, Revocations,
+    RuleAppend, Settings, SettingsChange, SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings,
     StoredToken, Swept, TokenPage, TokenWrite, TokenWriters, Tokens, WriteOutcome,
 };
 
@@ -292,6 +293,22 @@ impl AuditTrail for FaultyStore {
 }
 
 #[async_trait]
+impl Settings for FaultyStore {
+    async fn cluster_id(&self) -> Result<ClusterId> {
+        self.read(self.inner.cluster_id()).await
+    }
+
+    async fn settings_find(&self) -> Result<Observed<Option<StoredSettings>>> {
+        self.read(self.inner.settings_find()).await
+    }
+
+    async fn settings_replace(&self, change: SettingsChange) -> Result<SettingsOutcome> {
+        self.count();
+        self.inner.settings_replace(change).await
+    }
+}
+
+#[async_trait]
 impl Nodes for FaultyStore {
     async fn node_register(&self, id: NodeId) -> Result<Node> {
         self.count();
@@ -300,6 +317,13 @@ impl Nodes for FaultyStore {
 
     async fn node_list(&self) -> Result<Vec<Node>> {
         self.read(self.inner.node_list()).await
+    }
+}
+
+#[async_trait]
+impl Replication for FaultyStore {
+    async fn replication_state(&self) -> Result<Option<ReplicationState>> {
+        self.read(self.inner.replication_state()).await
     }
 }
 

@@ -11,6 +11,7 @@ mod bell;
 mod clients;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod data_space;
 mod decide;
 mod error;
 #[cfg(feature = "testing")]
@@ -19,8 +20,10 @@ mod grants;
 mod keys;
 mod memory;
 mod nodes;
+mod replication;
 mod retention;
 mod revocations;
+mod settings;
 mod tokens;
 pub mod transfer;
 mod writes;
@@ -29,6 +32,7 @@ pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge};
 pub use audit::{AuditEntry, AuditRecord, AuditTrail};
 pub use bell::Bell;
 pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
+pub use data_space::{CopyKind, DataSpace, DataSpaceView, Precedence, Replicas, SharedCopy};
 pub use decide::{
     Holder, IssueDecision, OpenDecision, RevokeDecision, RotationDecision, SettleDecision, Settling,
     decide_issue, decide_open, decide_revoke, decide_rotation, decide_settle,
@@ -39,9 +43,11 @@ pub use faults::{Fault, FaultyStore};
 pub use grants::{Grants, StoredGrant};
 pub use keys::{KeyChange, KeyPurpose, KeyRecord, Keys};
 pub use memory::MemoryStore;
-pub use nodes::{Node, NodeId, Nodes};
+pub use nodes::{CacheView, Node, NodeId, Nodes};
+pub use replication::{Replication, ReplicationMode, ReplicationState, Standby};
 pub use retention::{GrantsSwept, Retention, Swept};
 pub use revocations::{LogView, Merge, MergeOutcome, Probe, Revocations, RuleAppend};
+pub use settings::{ClusterId, Settings, SettingsChange, SettingsOutcome, StoredSettings};
 pub use tokens::{DeferredToken, StoredToken, TokenPage, TokenWriters, Tokens};
 pub use writes::{
     AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, TokenWrite,
@@ -60,9 +66,12 @@ pub struct Observed<T> {
 }
 
 /// Everything that a back end has to be.
-pub trait Store: AuditTrail + Clients + Grants + Keys + Nodes + Retention + Revocations + Tokens {}
+pub trait Store:
+    AuditTrail + Clients + Grants + Keys + Nodes + Replication + Retention + Revocations + Settings + Tokens
+{
+}
 
-impl<S: AuditTrail + Clients + Grants + Keys + Nodes + Retention + Revocations + Tokens + ?Sized> Store
-    for S
+impl<S> Store for S where
+    S: AuditTrail + Clients + Grants + Keys + Nodes + Replication + Retention + Revocations + Settings + Tokens + ?Sized
 {
 }

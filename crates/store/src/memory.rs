@@ -8,8 +8,8 @@ use grantry_protocol::{
 };
 
 use crate::{
-    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Bell, Holder, KeyChange, KeyRecord, Keys, NodeId,
-    Result, StoredGrant,
+    AssertionKey, AuditEntry, AuditRecord, AuditTrail, Bell, ClusterId, Holder, KeyChange, KeyRecord, Keys,
+    NodeId, Result, StoredGrant, StoredSettings,
 };
 
 mod clients;
@@ -18,6 +18,7 @@ mod nodes;
 mod retention;
 mod revocations;
 mod rows;
+mod settings;
 mod tokens;
 
 use self::nodes::NodeRow;
@@ -25,6 +26,7 @@ use self::nodes::NodeRow;
 /// Everything in this process, gone with it. One lock stands for the transaction.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
+    cluster: ClusterId,
     state: Mutex<State>,
 }
 
@@ -45,6 +47,7 @@ struct State {
     rules: HashMap<(LogKind, Vec<u8>), Seen>,
     audit: Vec<AuditRecord>,
     nodes: BTreeMap<NodeId, NodeRow>,
+    settings: Option<StoredSettings>,
     /// Tokens that were revoked before they had a row, and when those have expired.
     early_ends: BTreeMap<TokenId, Timestamp>,
     bell: Bell,
@@ -69,8 +72,14 @@ impl Default for Head {
 }
 
 impl MemoryStore {
+    /// Its cluster id is all zeros until it is given one.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self { clock, cluster: ClusterId([0; 16]), state: Mutex::default() }
+    }
+
+    #[must_use]
+    pub fn with_cluster_id(self, cluster: ClusterId) -> Self {
+        Self { cluster, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use grantry_protocol::{NodeNumber, Rng, Seen, Timestamp, TokenId};
 
-use crate::Result;
+use crate::{DataSpaceView, Result};
 
 /// Names a server process; one that has a journal keeps the name across restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,15 @@ pub struct Node {
     pub applied: Option<Seen>,
 }
 
+/// A near cache of the node that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheView {
+    pub name: &'static str,
+    /// Copies in memory.
+    pub size: usize,
+    pub capacity: usize,
+}
+
 #[async_trait]
 pub trait Nodes: Send + Sync {
     /// Gives the node a number that no other node has, or the one that it was given before. A number is free again when
@@ -41,4 +50,14 @@ pub trait Nodes: Send + Sync {
 
     /// By id.
     async fn node_list(&self) -> Result<Vec<Node>>;
+
+    /// What this node has copies of; none without near caches.
+    fn node_caches(&self) -> Vec<CacheView> {
+        Vec::new()
+    }
+
+    /// How this node finds the memory that it shares with the others; `None` if there is none.
+    fn node_data_space(&self) -> Option<DataSpaceView> {
+        None
+    }
 }

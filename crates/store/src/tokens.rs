@@ -93,6 +93,10 @@ pub trait Tokens: Send + Sync {
     /// The token, or, where it has no row, whether one may come, all in one snapshot.
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken>;
 
+    /// Tells other nodes of a token that was answered and has no row yet, where there is a way to. Nobody waits for it, and
+    /// it may get lost.
+    fn token_announce(&self, _token: &AccessToken) {}
+
     /// The token's row; where there is none yet, what [`TokenWrite::Settle`] would make of it now, without doing it.
     async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken>;
 

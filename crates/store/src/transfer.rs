@@ -151,6 +151,12 @@ pub const TABLES: &[TransferTable] = &[
             ("request_id", Text),
         ],
     },
+    TransferTable { name: "cluster", key: 1, columns: &[("one", Flag), ("id", Uuid)] },
+    TransferTable {
+        name: "settings",
+        key: 1,
+        columns: &[("one", Flag), ("version", Integer), ("document", Text), ("updated_at", Integer)],
+    },
     TransferTable {
         name: "revocation_log",
         key: 1,

@@ -45,6 +45,7 @@ pub fn admin_router(state: Arc<WebState>) -> Router {
         .route("/admin/v1/persistence/redrive", post(admin::persistence::redrive))
         .route("/admin/v1/revocations", get(admin::revocations::list).post(admin::revocations::create))
         .route("/admin/v1/revocations/{position}", get(admin::revocations::read))
+        .route("/admin/v1/settings", get(admin::settings::read).patch(admin::settings::patch))
         .route("/admin/v1/tokens", get(admin::tokens::list))
         .route("/admin/v1/tokens/inspect", post(admin::tokens::inspect));
     let operations = health_routes().route("/metrics", get(health::metrics));

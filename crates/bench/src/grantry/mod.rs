@@ -1,7 +1,8 @@
 //! A real server in a temporary directory, with the clients that the measurements use. It is started, configured and asked
 //! as an operator would: by its command line, its configuration file and its admin API.
 
-mod gauge;
+mod memory;
+mod metrics;
 mod setup;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{
     scenario::{Endpoints, Scenario, Spec, token_form},
     target::Target,
 };
+pub use metrics::Metrics;
 use setup::Configured;
 pub use setup::{Setup, migrate};
 
@@ -60,6 +62,13 @@ impl Grantry {
     /// Returns when it is ready and has its clients. Everything that it makes is made in `directory`, which belongs to
     /// it alone, or in the store of `setup`.
     pub async fn start(program: &Path, directory: &Path, setup: &Setup) -> Result<Self, Failure> {
+        let server = Self::join(program, directory, setup).await?;
+        server.create_clients(&server.clients()).await?;
+        Ok(server)
+    }
+
+    /// Returns when it is ready. The store has its clients already, made by a server with the same master key.
+    pub async fn join(program: &Path, directory: &Path, setup: &Setup) -> Result<Self, Failure> {
         let configured = Configured::write(program, directory, setup)?;
         let mut command = configured.command("serve")?;
         command.env("GRANTRY_BOOTSTRAP_CLIENT_ID", ADMIN).env("GRANTRY_BOOTSTRAP_CLIENT_SECRET", SECRET);
@@ -69,7 +78,6 @@ impl Grantry {
         let assertion_key = Arc::new(AssertionKey::generate()?);
         let mut server = Self { process, log, url, admin_url, assertion_key };
         server.wait_until_ready().await?;
-        server.create_clients().await?;
         Ok(server)
     }
 
@@ -97,10 +105,19 @@ impl Grantry {
     /// # Errors
     /// It has none of this name.
     pub async fn gauge(&self, name: &str) -> Result<f64, Failure> {
+        let found = self.metrics().await?.value(name, &[]);
+        found.ok_or_else(|| self.failure(&format!("the server's metrics have no gauge {name}")))
+    }
+
+    pub async fn metrics(&self) -> Result<Metrics, Failure> {
         let head = Head::get(&own_target(&self.admin_url, "/metrics")?)?;
         let answer = once(head, Bytes::new(), ANSWER_WITHIN).await?;
-        let found = gauge::read(&String::from_utf8_lossy(&answer.body), name);
-        found.ok_or_else(|| self.failure(&format!("the server's metrics have no gauge {name}")))
+        Ok(Metrics(String::from_utf8_lossy(&answer.body).into_owned()))
+    }
+
+    /// What it has in memory (its resident set), in bytes.
+    pub fn memory(&self) -> Result<u64, Failure> {
+        memory::resident(self.process.id())
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
@@ -121,9 +138,10 @@ impl Grantry {
         Err(self.failure(&format!("the server is not ready after {READY_WITHIN:?}")))
     }
 
-    async fn create_clients(&self) -> Result<(), Failure> {
+    /// From the documents that the admin API takes; see [`client_document`].
+    pub async fn create_clients(&self, documents: &[Value]) -> Result<(), Failure> {
         let authorization = self.admin_authorization().await?;
-        for body in self.clients() {
+        for body in documents {
             let head = Head::json(&own_target(&self.admin_url, "/admin/v1/clients")?, authorization.clone())?;
             let answer = once(head, body.to_string().into(), ANSWER_WITHIN).await?;
             if !answer.status.is_success() {
@@ -135,22 +153,13 @@ impl Grantry {
     }
 
     fn clients(&self) -> [Value; 3] {
-        let plain = |client: &str, format: &str| {
-            json!({
-                "client_id": client,
-                "client_secret": SECRET,
-                "scope": SCOPE,
-                "grant_types": ["client_credentials"],
-                "access_token_format": format,
-            })
-        };
-        let mut refreshing = plain(REFRESH_CLIENT, "opaque");
+        let mut refreshing = client_document(REFRESH_CLIENT, "opaque");
         refreshing["grant_types"] =
             json!(["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "refresh_token"]);
         refreshing["jwks"] = self.assertion_key.jwks();
         refreshing["jwt_bearer_subjects"] = json!(["*"]);
         refreshing["jwt_bearer_refresh"] = json!(true);
-        [plain(OPAQUE_CLIENT, "opaque"), plain(JWT_CLIENT, "jwt"), refreshing]
+        [client_document(OPAQUE_CLIENT, "opaque"), client_document(JWT_CLIENT, "jwt"), refreshing]
     }
 
     async fn admin_authorization(&self) -> Result<HeaderValue, Failure> {
@@ -166,6 +175,17 @@ impl Grantry {
     fn failure(&self, sentence: &str) -> Failure {
         Failure::new(format!("{sentence}\n{}", end_of(&self.log)))
     }
+}
+
+/// A client that may use client credentials, for [`Grantry::create_clients`].
+pub fn client_document(client: &str, format: &str) -> Value {
+    json!({
+        "client_id": client,
+        "client_secret": SECRET,
+        "scope": SCOPE,
+        "grant_types": ["client_credentials"],
+        "access_token_format": format,
+    })
 }
 
 /// A target below a server that this program started on loopback.

@@ -18,6 +18,7 @@ use crate::{
     scenario::Scenario,
     supply::Supply,
     tally::Latency,
+    turns::in_turn,
 };
 
 /// What is measured how often.
@@ -108,19 +109,6 @@ fn cells(plan: &Plan, contenders: &[&'static Contender]) -> Vec<Cell> {
     cells
 }
 
-/// Another one begins each round, and every other round goes backwards, so that none always follows the same.
-fn in_turn<T>(mut lanes: Vec<T>, round: u32) -> Vec<T> {
-    if lanes.is_empty() {
-        return lanes;
-    }
-    let first = round as usize / 2 % lanes.len();
-    lanes.rotate_left(first);
-    if round % 2 == 1 {
-        lanes.reverse();
-    }
-    lanes
-}
-
 /// A new token a request, each in a slot of its own, in a closed loop; with the rows checked.
 async fn issue_on(lane: &mut Lane, load: &Load) -> Result<Figure, Failure> {
     let spec = grantry::own_slots(Scenario::Issue, lane.endpoints(), 0, load.clone());
@@ -143,16 +131,4 @@ async fn issue_on(lane: &mut Lane, load: &Load) -> Result<Figure, Failure> {
 
 fn load(plan: &Plan, callers: usize) -> Load {
     Load::closed_loop(callers, plan.warmup, plan.seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_round_has_all_lanes_in_another_order() {
-        let orders: Vec<_> = (0..4).map(|round| in_turn(vec![1, 2, 3], round)).collect();
-        assert_eq!(orders, [[1, 2, 3], [3, 2, 1], [2, 3, 1], [1, 3, 2]]);
-        assert!(in_turn(Vec::<u8>::new(), 1).is_empty());
-    }
 }

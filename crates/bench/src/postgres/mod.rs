@@ -6,7 +6,6 @@ mod slow_flush;
 
 use std::{
     fs::{self, File, Permissions},
-    net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
@@ -16,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    child::{Guarded, STOP_WITHIN},
+    child::{Guarded, STOP_WITHIN, free_port},
     clock,
     failure::Failure,
     stats::Spread,
@@ -228,13 +227,6 @@ fn command(program: &Path, directory: &Path, account: Option<Account>) -> Comman
         }
     }
     command
-}
-
-fn free_port() -> Result<u16, Failure> {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound
-        .map(|address| address.port())
-        .map_err(|error| Failure::new(format!("no free port on 127.0.0.1: {error}")))
 }
 
 #[cfg(test)]

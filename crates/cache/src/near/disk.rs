@@ -52,7 +52,14 @@ impl<K: Eq + Hash + Clone + Serialize + DeserializeOwned> Disk<K> {
     /// A directory that cannot be made, read or written. Damaged content is none.
     pub fn open(cache: &'static str, directory: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let mut places = mark::take(&directory)?.unwrap_or_default();
+        let mark = mark::take(&directory)?;
+        if mark.is_none() && segments::are_in(&directory)? {
+            tracing::warn!(
+                cache,
+                "the server was not stopped cleanly: what the cache has on disk is thrown away"
+            );
+        }
+        let mut places = mark.unwrap_or_default();
         let wanted = places.values().map(|place: &Place| place.segment);
         let segments = Segments::open(&directory, SEGMENT_SIZE, wanted)?;
         places.retain(|_, place| segments.has(place.segment));

@@ -1,12 +1,13 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, Seen};
-use grantry_store::{
-    AuditEntry, ClientChange, ClientDeletion, ClientOutcome, Clients, Observed, Result, StoreError,
-};
+use grantry_revocation::Index;
+use grantry_store::{AuditEntry, ClientChange, ClientDeletion, ClientOutcome, Clients, Observed, Result};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, CachedStore, Near, too_slow};
+use super::{ATTEMPTS, CachedStore, too_slow};
 
 /// A client, and how much of the log was in the snapshot that it was read from.
 #[derive(Serialize, Deserialize)]
@@ -19,31 +20,53 @@ impl ClientCopy {
     pub fn of(Observed { seen, value: client }: Observed<Client>) -> Self {
         Self { client, seen }
     }
+
+    pub fn is_of(&self, id: &ClientId) -> bool {
+        self.client.id == *id
+    }
 }
 
 impl CachedStore {
-    fn is_current(&self, copy: &ClientCopy) -> bool {
-        self.tail.ask(|index| !index.client_changed_since(&copy.client.id, copy.seen)).unwrap_or(false)
+    pub(super) fn is_current(&self, copy: &ClientCopy) -> bool {
+        // A log that was restored, or has lost entries, does not tell what has become of rows that were read before that.
+        let goes_on = |index: &Index| copy.seen.epoch >= index.seen().epoch;
+        let is_current =
+            |index: &Index| goes_on(index) && !index.client_changed_since(&copy.client.id, copy.seen);
+        self.tail.ask(is_current).unwrap_or(false)
     }
 
-    async fn find_client(&self, near: &Near, id: &ClientId) -> Result<Observed<Option<Client>>> {
+    async fn find_client(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         // First: whatever is in the copy came no later.
         let seen = self.tail.seen();
-        if let Some(copy) = near.clients.get(id).filter(|copy| self.is_current(copy)) {
+        let near = self.near.as_ref().map(|near| &near.clients);
+        if let Some(copy) = near.and_then(|clients| clients.get(id)).filter(|copy| self.is_current(copy)) {
             return Ok(Observed { seen, value: Some(copy.client.clone()) });
         }
         for _ in 0..ATTEMPTS {
-            let read = async {
-                let Observed { seen, value } = self.inner.client_find(id).await?;
-                Ok::<_, StoreError>(value.map(|value| ClientCopy::of(Observed { seen, value })))
+            let beyond = self.find_client_beyond(id);
+            let found = match near {
+                Some(clients) => clients.get_or_fill(id, |copy| self.is_current(copy), beyond).await?,
+                None => beyond.await?.map(Arc::new),
             };
-            let found = near.clients.get_or_fill(id, |copy| self.is_current(copy), read).await?;
             // A row that lacks what this node knows was changed just now, or comes from a server that was deposed.
             if found.as_ref().is_none_or(|copy| self.is_current(copy)) {
                 return Ok(Observed { seen, value: found.map(|copy| copy.client.clone()) });
             }
         }
         Err(too_slow())
+    }
+
+    /// In the data space, else in the store.
+    async fn find_client_beyond(&self, id: &ClientId) -> Result<Option<ClientCopy>> {
+        if let Some(copy) = self.find_shared_client(id).await {
+            return Ok(Some(copy));
+        }
+        let Observed { seen, value } = self.inner.client_find(id).await?;
+        let found = value.map(|value| ClientCopy::of(Observed { seen, value }));
+        if let Some(copy) = &found {
+            self.share_client(id, copy);
+        }
+        Ok(found)
     }
 
     /// Whoever was told that it is done, or that somebody else was faster, sees it at this node.
@@ -60,9 +83,9 @@ impl Clients for CachedStore {
     async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         fresh!(
             self,
-            match &self.near {
-                Some(near) => self.find_client(near, id).await?,
-                None => self.inner.client_find(id).await?,
+            match (&self.near, &self.shared) {
+                (None, None) => self.inner.client_find(id).await?,
+                _ => self.find_client(id).await?,
             }
         )
     }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use grantry_protocol::{GrantId, LogEntry, LogHead, LogPage, Position, Seen};
 use grantry_store::{
-    AuditEntry, AuditRecord, AuditTrail, GrantsSwept, KeyChange, KeyRecord, Keys, LogView, Merge,
-    MergeOutcome, Node, NodeId, Nodes, Probe, Result, Retention, Revocations, RuleAppend, Swept,
+    AuditEntry, AuditRecord, AuditTrail, CacheView, ClusterId, DataSpaceView, GrantsSwept, KeyChange,
+    KeyRecord, Keys, LogView, Merge, MergeOutcome, Node, NodeId, Nodes, Observed, Probe, Replication,
+    ReplicationState, Result, Retention, Revocations, RuleAppend, Settings, SettingsChange, SettingsOutcome,
+    StoredSettings, Swept,
 };
 use tokio::sync::watch;
 
 use super::CachedStore;
+use crate::data_space::SharedCopies;
 
 #[async_trait]
 impl Revocations for CachedStore {
@@ -61,6 +64,21 @@ impl Keys for CachedStore {
 }
 
 #[async_trait]
+impl Settings for CachedStore {
+    async fn cluster_id(&self) -> Result<ClusterId> {
+        self.inner.cluster_id().await
+    }
+
+    async fn settings_find(&self) -> Result<Observed<Option<StoredSettings>>> {
+        self.inner.settings_find().await
+    }
+
+    async fn settings_replace(&self, change: SettingsChange) -> Result<SettingsOutcome> {
+        self.inner.settings_replace(change).await
+    }
+}
+
+#[async_trait]
 impl AuditTrail for CachedStore {
     async fn audit_append(&self, entry: AuditEntry) -> Result<()> {
         self.inner.audit_append(entry).await
@@ -79,6 +97,22 @@ impl Nodes for CachedStore {
 
     async fn node_list(&self) -> Result<Vec<Node>> {
         self.inner.node_list().await
+    }
+
+    fn node_caches(&self) -> Vec<CacheView> {
+        let Some(near) = &self.near else { return Vec::new() };
+        vec![near.tokens.view(), near.token_owners.view(), near.clients.view()]
+    }
+
+    fn node_data_space(&self) -> Option<DataSpaceView> {
+        self.shared.as_ref().map(SharedCopies::view)
+    }
+}
+
+#[async_trait]
+impl Replication for CachedStore {
+    async fn replication_state(&self) -> Result<Option<ReplicationState>> {
+        self.inner.replication_state().await
     }
 }
 

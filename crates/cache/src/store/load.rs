@@ -2,7 +2,7 @@
 
 use grantry_protocol::{ClientId, TokenId};
 use grantry_store::{Observed, Result};
-use metrics::counter;
+use metrics::{counter, histogram};
 
 use super::clients::ClientCopy;
 use super::{CachedStore, Near, is_over};
@@ -25,9 +25,11 @@ impl CachedStore {
     async fn load_tokens(&self, near: &Near, batch_size: usize) -> Result<usize> {
         let (mut before, mut loaded) = (None::<TokenId>, 0);
         let count = counter!("grantry_cache_loaded_total", "cache" => "tokens");
+        let batch = histogram!("grantry_cache_load_batch_size", "cache" => "tokens");
         while loaded < near.tokens.capacity() {
             let wanted = batch_size.min(near.tokens.capacity() - loaded);
             let page = self.inner.token_newest(before, wanted).await?;
+            batch.record(page.len() as f64);
             let now = self.clock.now();
             before = page.last().map(|stored| stored.token.id);
             let is_last = page.len() < wanted;
@@ -49,11 +51,13 @@ impl CachedStore {
     async fn load_clients(&self, near: &Near, batch_size: usize) -> Result<usize> {
         let (mut after, mut loaded) = (None::<ClientId>, 0);
         let count = counter!("grantry_cache_loaded_total", "cache" => "clients");
+        let batch = histogram!("grantry_cache_load_batch_size", "cache" => "clients");
         while loaded < near.clients.capacity() {
             let wanted = batch_size.min(near.clients.capacity() - loaded);
             // Before the page is read: whatever is in it came no earlier.
             let seen = self.inner.revocation_head().await?.seen();
             let page = self.inner.client_list(after.as_ref(), wanted).await?;
+            batch.record(page.len() as f64);
             after = page.last().map(|client| client.id.clone());
             let is_last = page.len() < wanted;
             for client in page {

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use grantry_cache::{CacheSettings, CachedStore, Coherence, Tail};
+use grantry_cache::{CacheSettings, CachedStore, Coherence, SharedCopies, Tail};
 use grantry_protocol::ManualClock;
 use grantry_revocation::Freshness;
 use grantry_store::conformance::Harness;
 use grantry_store::{NodeId, Store};
 use tokio::task::JoinHandle;
 
+use super::data_space::JoinsWhenAsked;
 use super::{Boot, MAX_STALENESS, settings, shared};
 
 /// Ends the task that follows the log, as the end of a server would.
@@ -24,11 +25,15 @@ impl Drop for Following {
 }
 
 fn cached(settings: Option<CacheSettings>) -> Harness {
+    sharing(settings, None)
+}
+
+fn sharing(settings: Option<CacheSettings>, space: Option<SharedCopies>) -> Harness {
     let shared = shared();
     let clock = Arc::clone(&shared.clock);
     let mut following = None;
     let harness = shared.decorated(|inner| {
-        let (store, task) = behind(inner, &clock, settings);
+        let (store, task) = behind(inner, &clock, settings, space);
         following = Some(task);
         store
     });
@@ -39,6 +44,7 @@ fn behind(
     inner: Arc<dyn Store>,
     clock: &Arc<ManualClock>,
     settings: Option<CacheSettings>,
+    space: Option<SharedCopies>,
 ) -> (Arc<dyn Store>, Following) {
     let (freshness, boot) = (Freshness::new(MAX_STALENESS).unwrap(), Arc::new(Boot(Arc::clone(clock))));
     let (wall, node) = (Arc::clone(clock) as _, NodeId([1; 16]));
@@ -50,7 +56,12 @@ fn behind(
         runtime.block_on(CachedStore::open(inner, tail, clock, settings, Path::new("/nonexistent"))).unwrap()
     };
     // A runtime cannot wait for another one on its own thread.
-    (Arc::new(thread::spawn(open).join().unwrap()), following)
+    let store = thread::spawn(open).join().unwrap();
+    let store = match space {
+        Some(space) => store.with_data_space(space),
+        None => store,
+    };
+    (Arc::new(store), following)
 }
 
 mod with_copies {
@@ -78,6 +89,31 @@ mod without_copies {
 
     fn harness() -> Harness {
         cached(None)
+    }
+
+    grantry_store::conformance_suite!(harness);
+}
+
+/// A patience that is not at the mercy of a busy machine.
+fn space() -> SharedCopies {
+    SharedCopies::start(Arc::new(JoinsWhenAsked::default()), MAX_STALENESS)
+}
+
+mod with_copies_and_a_data_space {
+    use super::*;
+
+    fn harness() -> Harness {
+        sharing(Some(settings(1000)), Some(space()))
+    }
+
+    grantry_store::conformance_suite!(harness);
+}
+
+mod with_a_data_space_alone {
+    use super::*;
+
+    fn harness() -> Harness {
+        sharing(None, Some(space()))
     }
 
     grantry_store::conformance_suite!(harness);

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
+mod changes;
 mod coherence;
 mod conformance;
 mod copies;
+mod data_space;
 mod near;
 mod promotion;
 
@@ -13,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_cache::{CacheSettings, CachedStore, Coherence, EvictionPolicy, NearCacheSettings, Tail};
+use grantry_cache::{
+    CacheSettings, CachedStore, Coherence, EvictionPolicy, NearCacheSettings, SharedCopies, Tail,
+};
 use grantry_protocol::{BootClock, Clock, ManualClock, Timestamp};
 use grantry_revocation::Freshness;
 use grantry_store::conformance::Harness;
@@ -52,6 +56,17 @@ impl Node {
         now: Timestamp,
         settings: Option<CacheSettings>,
     ) -> Self {
+        Self::start_sharing(store, number, coherence, now, settings, None).await
+    }
+
+    pub async fn start_sharing(
+        store: &Arc<dyn Store>,
+        number: u8,
+        coherence: Coherence,
+        now: Timestamp,
+        settings: Option<CacheSettings>,
+        shared: Option<SharedCopies>,
+    ) -> Self {
         let network = Arc::new(FaultyStore::new(Arc::clone(store)));
         let (clock, boot) =
             (Arc::new(ManualClock::at(now)), Arc::new(ManualClock::at(Timestamp::from_secs(50))));
@@ -71,7 +86,11 @@ impl Node {
             settings,
             Path::new("/nonexistent"),
         );
-        Self { store: Arc::new(store.await.unwrap()), network, clock, boot, following }
+        let mut store = store.await.unwrap();
+        if let Some(shared) = shared {
+            store = store.with_data_space(shared);
+        }
+        Self { store: Arc::new(store), network, clock, boot, following }
     }
 
     /// On both clocks.

@@ -1,7 +1,7 @@
 use grantry_jose::{InvalidPem, UnusableKey};
 use grantry_store::StoreError;
 
-use crate::GrantError;
+use crate::{GrantError, NotKept};
 
 /// Why the keys of a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ pub enum KeyAdminError {
     NoVersionLeft(&'static str),
     #[error("somebody else changed the keys at the same time, again and again; look at them and try again")]
     Conflict,
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
     #[error("{problem}")]
     Invalid { field: &'static str, problem: String },
     #[error(transparent)]

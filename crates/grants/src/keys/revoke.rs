@@ -41,7 +41,9 @@ impl Grants {
             }
             revoke(&self.keys, present, key, now)
         };
-        self.keys.change(actor, make).await?.ok_or(KeyAdminError::NotFound)
+        let revoked = self.keys.change(actor, make).await?.ok_or(KeyAdminError::NotFound)?;
+        self.keep_clients().await?;
+        Ok(revoked)
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use grantry_jose::{Algorithm, JwkSet, MacKey, Signer, SigningKey, equal_in_constant_time};
-use grantry_protocol::{ClientId, ClientSecretHash, Clock, Lifetime, Rng, Secret};
+use grantry_protocol::{ClientId, ClientSecretHash, Clock, Lifetime, Rng, Secret, Timestamp};
 use grantry_store::{KeyChange, KeyPurpose, KeyRecord, Store};
 use tokio::sync::Mutex;
 
@@ -44,9 +44,10 @@ impl KeyRing {
         rng: Arc<dyn Rng>,
     ) -> Result<Arc<Self>, KeyRingError> {
         let mut records = store.key_list().await?;
-        if records.is_empty() {
-            let to = first_keys(&master, clock.as_ref(), rng.as_ref())?;
-            store.key_replace(KeyChange { from: Vec::new(), to, audit: None }).await?;
+        // Those of client secrets may have come from a file, to a store that was empty.
+        if records.iter().all(|record| record.purpose == KeyPurpose::ClientSecret) {
+            let to = first_keys(&records, &master, clock.as_ref(), rng.as_ref())?;
+            store.key_replace(KeyChange { from: records, to, audit: None }).await?;
             // Read again: another node may have been first.
             records = store.key_list().await?;
         }
@@ -94,6 +95,11 @@ impl KeyRing {
     /// `None` for a version that there is not, or whose tokens are not taken for ours any more.
     pub(crate) fn token_mac(&self, version: u8) -> Option<Arc<MacKey>> {
         self.accepted_mac(KeyPurpose::TokenMac, version)
+    }
+
+    /// When a key was made; `None` for one that there is not.
+    pub(crate) fn made_at(&self, purpose: KeyPurpose, version: u8) -> Option<Timestamp> {
+        Some(self.snapshot.load().find(purpose, version)?.record.created_at)
     }
 
     pub(crate) fn hash_client_secret(&self, client: &ClientId, secret: &Secret) -> ClientSecretHash {
@@ -146,15 +152,23 @@ fn secret_tag(key: &MacKey, client: &str, secret: &str) -> [u8; 32] {
     key.tag(&[client.as_bytes(), b"\0", secret.as_bytes()])
 }
 
-/// One key of each kind, and a signing key for each algorithm, so that a change of `keys.signing_algorithm` finds a
-/// key that verifiers have known for long.
-fn first_keys(master: &MasterKey, clock: &dyn Clock, rng: &dyn Rng) -> Result<Vec<KeyRecord>, KeyRingError> {
+/// Besides those that are there, one key of each kind, and a signing key for each algorithm, so that a change of
+/// `keys.signing_algorithm` finds a key that verifiers have known for long.
+fn first_keys(
+    present: &[KeyRecord],
+    master: &MasterKey,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> Result<Vec<KeyRecord>, KeyRingError> {
     let now = clock.now();
-    let mut records = Vec::new();
+    let mut records = present.to_vec();
     let macs = [(Line::TokenMac, 1), (Line::ClientSecret, 1)];
     let signing = Algorithm::ALL.map(Line::Signing).into_iter().zip(1..);
     for (line, version) in macs.into_iter().chain(signing) {
         let purpose = line.purpose();
+        if present.iter().any(|record| record.purpose == purpose) {
+            continue;
+        }
         records.push(KeyRecord {
             purpose,
             version,

@@ -84,19 +84,25 @@ impl Grants {
             |present: &Snapshot, now: Timestamp| take_over(&self.keys, present, &new, life.as_ref(), now);
         let made = self.keys.change(actor, make).await?.ok_or(KeyAdminError::NotFound)?;
         // 4.
+        let made = self.made_up_for(made, actor).await;
+        self.keep_clients().await?;
+        Ok(made)
+    }
+
+    async fn made_up_for(&self, made: KeyInfo, actor: &Actor) -> KeyInfo {
         if self.clock.now().since(made.created_at) <= PROMPT {
-            return Ok(made);
+            return made;
         }
         match self.keys.change(actor, |present, now| put_off(&self.keys, present, &made, now)).await {
-            Ok(Some(later)) => Ok(later),
+            Ok(Some(later)) => later,
             // It is as good as it was, but for those who fetched the keys in the last moment.
-            _ => Ok(made),
+            _ => made,
         }
     }
 
     async fn key_life(&self, line: Line) -> Result<Option<Life>, KeyAdminError> {
         let tokens = self.store.token_last_expiry();
-        let settings = &self.settings;
+        let settings = self.settings();
         Ok(match line {
             Line::ClientSecret => None,
             Line::Signing(_) => {

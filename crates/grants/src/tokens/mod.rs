@@ -23,7 +23,7 @@ impl Grants {
     pub(crate) async fn write_token(&self, token: &AccessToken) -> Result<Secret, GrantError> {
         match token.format {
             AccessTokenFormat::Opaque => Ok(opaque::write(&self.keys, token.id, token.deferred_by)),
-            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings.issuer, token).await,
+            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings().issuer, token).await,
         }
     }
 
@@ -32,7 +32,7 @@ impl Grants {
         if let Some((id, deferred_by)) = opaque::read(&self.keys, text) {
             return Some(Recognized { id, format: AccessTokenFormat::Opaque, deferred_by });
         }
-        let (id, deferred_by) = jwt::read(&self.keys, &self.settings.issuer, text)?;
+        let (id, deferred_by) = jwt::read(&self.keys, &self.settings().issuer, text)?;
         Some(Recognized { id, format: AccessTokenFormat::Jwt, deferred_by })
     }
 

@@ -12,4 +12,5 @@ mod private_key_jwt;
 mod refresh;
 mod refresh_tokens;
 mod rules;
+mod settings;
 mod world;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_grants::{
-    Actor, Credentials, Fetch, FetchError, GrantError, Grants, Introspection, KeyOptions, KeyRing, MasterKey,
-    NewClient, Proof, TokenResponse, TokenSettings,
+    Actor, Credentials, Fetch, FetchError, FileSettings, GrantError, Grants, Introspection, KeyOptions,
+    KeyRing, MasterKey, NewClient, Proof, TokenResponse, TokenSettings,
 };
 use grantry_jose::{Algorithm, SigningKey, base64url};
 use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal};
@@ -156,21 +156,22 @@ impl World {
     pub async fn node(
         store: Arc<FaultyStore>,
         clock: Arc<ManualClock>,
-        settings: TokenSettings,
+        settings: impl Into<FileSettings>,
         seed: u32,
     ) -> Self {
         let rng = Arc::new(CountingRng::seeded(seed));
-        settings.validate().unwrap();
+        let settings = settings.into();
+        settings.tokens.validate().unwrap();
         let fetch = Arc::new(FakeFetch::default());
         let limits = PersistenceSettings {
             retry_count: 3,
             queue_capacity: 64,
             max_batch: 16,
             pool_size: 2,
-            retention_time: settings.retention_time.as_duration(),
+            retention_time: settings.tokens.retention_time.as_duration(),
         };
         let node = NodeId::random(rng.as_ref());
-        let persistence = if settings.has_queue {
+        let persistence = if settings.tokens.has_queue {
             let journal = QueueJournal::Off(node.into());
             Persistence::start_with_queue(store.clone(), clock.clone(), limits, journal).await.unwrap()
         } else {

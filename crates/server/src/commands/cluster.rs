@@ -29,10 +29,68 @@ async fn status(loaded: &Loaded, output: Output, access: &Access) -> Result<(), 
             cluster["node_id"].as_str().unwrap_or_default()
         ));
     }
+    say_replication(&cluster["replication"]);
+    say_data_space(&cluster["data_space"]);
+    say_caches(&cluster["caches"]);
     let nodes = cluster["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows: Vec<[String; 5]> = nodes.iter().map(row).collect();
     print::table(["NODE", "NUMBER", "LIVE", "APPLIED", "BEHIND"], &rows);
     Ok(())
+}
+
+/// Nothing of a store that is one process or one file.
+fn say_replication(replication: &Value) {
+    let Some(summary) = replication["summary"].as_str() else { return };
+    print::line(format_args!("the store is replicated so: {summary}"));
+    for standby in replication["standbys"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let text = |field: &str| standby[field].as_str().unwrap_or("-").to_owned();
+        let kind = match standby["synchronous"].as_bool() {
+            Some(true) => "synchronous",
+            Some(false) => "asynchronous",
+            None => "-",
+        };
+        let lag = standby["replay_lag_seconds"]
+            .as_f64()
+            .map_or_else(String::new, |lag| format!(", {lag:.3} s behind"));
+        print::line(format_args!("  {} {} ({kind}{lag})", text("name"), text("state")));
+    }
+    for warning in replication["warnings"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        print::line(format_args!("  warning: {}", warning.as_str().unwrap_or_default()));
+    }
+}
+
+/// Nothing where there is none.
+fn say_data_space(data_space: &Value) {
+    if data_space.is_null() {
+        return;
+    }
+    let replicas = match (&data_space["replicas_achieved"], &data_space["replicas_wanted"]) {
+        (Value::Null, _) | (_, Value::Null) => String::new(),
+        (achieved, wanted) => format!(", replication {achieved} of {wanted}"),
+    };
+    match data_space["failure"].as_str() {
+        None => print::line(format_args!("data space: in use{replicas}")),
+        Some(failure) => print::line(format_args!("data space: left out{replicas}: {failure}")),
+    }
+}
+
+/// Of the node that is asked.
+fn say_caches(caches: &Value) {
+    let caches = caches.as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown: Vec<String> = caches
+        .iter()
+        .map(|cache| {
+            format!(
+                "{} {} of {}",
+                cache["name"].as_str().unwrap_or_default(),
+                cache["size"],
+                cache["capacity"]
+            )
+        })
+        .collect();
+    if !shown.is_empty() {
+        print::line(format_args!("its near caches have copies of: {}", shown.join(", ")));
+    }
 }
 
 fn row(node: &Value) -> [String; 5] {

@@ -127,6 +127,24 @@ impl Desk {
         }
     }
 
+    /// What is in force at the server that is asked, or would be with this machine's file.
+    pub async fn settings_get(&self) -> Result<Value, Failure> {
+        match self {
+            Self::Online(api) => api.settings_get().await,
+            Self::Offline(grants) => Ok(grants.settings_get().await?.to_json()),
+        }
+    }
+
+    /// `patch` is a merge patch (RFC 7396).
+    pub async fn settings_update(&self, patch: Map<String, Value>) -> Result<Value, Failure> {
+        match self {
+            Self::Online(api) => api.settings_update(patch).await,
+            Self::Offline(grants) => {
+                Ok(grants.settings_update(&patch, None, &Actor::host()).await?.to_json())
+            }
+        }
+    }
+
     pub async fn key_list(&self) -> Result<Vec<Value>, Failure> {
         match self {
             Self::Online(api) => api.key_list().await,

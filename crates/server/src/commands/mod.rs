@@ -12,6 +12,7 @@ mod keys;
 mod login;
 mod migrate;
 mod print;
+mod settings;
 mod store;
 mod store_copy;
 mod subject_tokens;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token { command } => token::run(&settings(file)?, command),
         Command::Keys { command } => keys::run(&settings(file)?, command),
         Command::Config { command } => config::run(file, &command),
+        Command::Settings { command } => settings::run(&settings(file)?, command),
         Command::Journal { command } => journal::run(file, command),
         Command::Store { command } => store::run(&settings(file)?, command),
         Command::Migrate => migrate::run(&settings(file)?),

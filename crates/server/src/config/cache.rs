@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cache {
-    /// Whether copies are kept. `false`: everything is read from the store, and `coherence` still applies.
+    /// Whether this server keeps copies. `false`: everything is read from the data space, if there is one, and from the
+    /// store; `coherence` still applies.
     pub enabled: bool,
     /// What is promised of a token that was revoked at another node. `bounded`: no request sent later than
     /// `max_staleness` after the revocation was acknowledged is answered as if it were not; no request waits for that while

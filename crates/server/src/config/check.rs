@@ -39,6 +39,7 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
     check.token_persistence();
     check.tokens();
     check.cache();
+    check.data_space();
     check.limits();
     check.outbound();
     check.log();
@@ -47,7 +48,7 @@ pub fn check(config: &Config, origins: &Origins, environment: &Environment) -> V
 }
 
 /// What is wrong, as it is found. `[store]` and `[token_persistence]` are checked in `check_store.rs`, `[cache]` in
-/// `check_cache.rs`.
+/// `check_cache.rs`, `[data_space]` in `check_data_space.rs`.
 pub struct Check<'a> {
     pub config: &'a Config,
     pub origins: &'a Origins,

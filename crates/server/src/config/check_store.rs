@@ -23,7 +23,7 @@ const JOURNAL_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 impl Check<'_> {
     pub fn store(&mut self) {
-        let Store { url, busy_timeout, .. } = &self.config.store;
+        let Store { url, busy_timeout, .. } = &self.config.store.clone();
         if let Some(problem) = url.problem() {
             return self.refuse("store.url", problem);
         }
@@ -37,10 +37,23 @@ impl Check<'_> {
                 ),
             );
         }
+        self.clients_file();
         if url.is_postgres() {
             return self.postgres();
         }
         self.no_postgres();
+    }
+
+    fn clients_file(&mut self) {
+        let Some(path) = self.config.store.clients_file.clone() else { return };
+        self.not_empty("store.clients_file", &path);
+        if !matches!(self.config.store.url.place(), Place::Memory | Place::Redis(_)) {
+            self.refuse(
+                "store.clients_file",
+                "is for memory: and redis://, which can forget their clients, and store.url is a store that keeps them: a \
+                 second copy would only go out of step. Remove it",
+            );
+        }
     }
 
     /// Keys of another store than the chosen one; one that is at its default does no harm.
@@ -50,7 +63,7 @@ impl Check<'_> {
             ("store.prepared", given.prepared == default.prepared),
             ("store.statement_timeout", given.statement_timeout == default.statement_timeout),
             ("store.lock_timeout", given.lock_timeout == default.lock_timeout),
-            ("store.connect_timeout", given.connect_timeout == default.connect_timeout),
+            ("store.connect_timeout", self.config.store.url.is_redis() || given.connect_timeout == default.connect_timeout),
             ("store.write_connections", given.write_connections == default.write_connections),
             ("store.read_connections", given.read_connections == default.read_connections),
         ] {

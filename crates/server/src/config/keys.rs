@@ -36,10 +36,6 @@ pub struct Section {
     pub keys: Vec<Key>,
 }
 
-/// Keys of the design that later versions bring; a configuration that was written for one of them deserves a better
-/// answer than "unknown". What ends in a dot is a whole section.
-const LATER: &[&str] = &["data_space."];
-
 impl Key {
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.name)
@@ -55,21 +51,19 @@ impl Key {
         let value = match (&self.default, self.name.as_str()) {
             (Some(default), _) if *default != Value::Array(Vec::new()) => default.to_string(),
             (_, "trusted_proxies" | "allowed_networks") => "[\"10.0.0.0/8\"]".to_owned(),
+            (_, "discovery") => "[\"redis://127.0.0.1:6379\"]".to_owned(),
+            (_, "username" | "sentinel_master") => "\"grantry\"".to_owned(),
+            (_, "password") => "\"...\"".to_owned(),
+            (_, "password_file") => "\"/run/secrets/grantry-data-space\"".to_owned(),
             (_, "default_audience") => "[\"https://api.example\"]".to_owned(),
             (_, "issuer") => "\"https://auth.example\"".to_owned(),
+            (_, "clients_file") => "\"grantry-data/clients.json\"".to_owned(),
             (_, "url_file") => "\"/run/secrets/grantry-store-url\"".to_owned(),
             _ if self.kind == Kind::Duration => "\"2s\"".to_owned(),
             (_, name) => format!("\"grantry-data/{name}.pem\""),
         };
         format!("{} = {value}", self.name)
     }
-}
-
-pub fn is_later(path: &str) -> bool {
-    LATER.iter().any(|later| match later.strip_suffix('.') {
-        Some(section) => path == section || path.starts_with(later),
-        None => path == *later,
-    })
 }
 
 /// The sections and their keys, in the order of their declaration; a section stands before those below it.
@@ -88,6 +82,11 @@ pub fn sections() -> Vec<Section> {
         read_section(name, schema, &defaults[name], &mut sections);
     }
     sections
+}
+
+/// Of every key, such as `tokens.refresh_grace`.
+pub fn paths() -> Vec<String> {
+    keys().iter().map(Key::path).collect()
 }
 
 pub fn keys() -> Vec<Key> {
@@ -186,6 +185,11 @@ mod tests {
         assert_eq!(key("cache.coherence").values, ["strict", "bounded", "none"]);
         assert_eq!(key("cache.max_staleness").kind, Kind::Duration);
         assert_eq!(key("cache.token_owners.eviction_policy").values, ["lru", "lfu", "s3fifo"]);
+        assert_eq!(key("data_space.discovery").kind, Kind::List);
+        assert_eq!(key("data_space.password").kind, Kind::Text);
+        assert_eq!(key("data_space.replication_count").default, Some((-1).into()));
+        assert_eq!(key("data_space.replication_policy").values, ["async", "sync"]);
+        assert_eq!(key("data_space.answer_timeout").default, Some("50ms".into()));
         assert_eq!(key("log.format").values, ["auto", "text", "json"]);
     }
 
@@ -214,6 +218,7 @@ mod tests {
                 "cache.tokens",
                 "cache.token_owners",
                 "cache.clients",
+                "data_space",
                 "limits",
                 "outbound",
                 "log"
@@ -228,12 +233,5 @@ mod tests {
         assert_eq!(key("cache.tokens.capacity").default, Some(100_000.into()));
         assert_eq!(key("cache.clients.capacity").default, Some(10_000.into()));
         assert_eq!(key("cache.enabled").section, "cache");
-    }
-
-    #[test]
-    fn no_key_is_both_there_and_still_to_come() {
-        assert!(keys().iter().all(|key| !is_later(&key.path())));
-        assert!(is_later("data_space") && is_later("data_space.name"));
-        assert!(!is_later("data_spaces") && !is_later("tokens.refresh_grace"));
     }
 }

@@ -4,7 +4,7 @@
 //! 2. Every key in it has to exist.
 //! 3. The environment: `GRANTRY_SECTION__KEY` goes before the file. A variable of ours that is not a key is an error.
 //! 4. Every value has to be of its key's type.
-//! 5. `store.url_file` takes the place of `store.url`.
+//! 5. `store.url_file` takes the place of `store.url`, and `data_space.password_file` of `data_space.password`.
 //! 6. No two settings may contradict each other ([`check`]).
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::environment::Environment;
 use super::keys::{Key, Kind, keys};
 use super::unknown::{is_section, unknown_entry, unknown_variable};
-use super::{Config, Problem, Problems, StoreUrl, check};
+use super::{Config, Password, Problem, Problems, StoreUrl, check};
 
 const IMPLIED_FILE: &str = "grantry.toml";
 
@@ -69,6 +69,7 @@ pub fn load(named: Option<&Path>, environment: Environment) -> Result<Loaded, Pr
     let mut config = reading.typed()?;
     // 5.
     reading.read_store_url(&mut config);
+    reading.read_data_space_password(&mut config);
     reading.no_problems()?;
     // 6.
     let problems = check(&config, &reading.origins, &environment);
@@ -203,25 +204,39 @@ impl Reading {
     }
 
     fn read_store_url(&mut self, config: &mut Config) {
-        let Some(path) = &config.store.url_file else { return };
-        let refused = |reading: &mut Self, problem: String| {
-            let place = reading.origins.get("store.url_file").map(Origin::to_string);
-            reading.problems.push(Problem { place, sentence: format!("store.url_file: {problem}") });
+        if let Some(url) = self.read_twin("store.url", config.store.url_file.as_deref(), "URL") {
+            config.store.url = StoreUrl::new(url.trim());
+        }
+    }
+
+    fn read_data_space_password(&mut self, config: &mut Config) {
+        let file = config.data_space.password_file.as_deref();
+        if let Some(password) = self.read_twin("data_space.password", file, "password") {
+            config.data_space.password = Some(Password::new(password.trim()));
+        }
+    }
+
+    /// The first line of the file that `KEY_file` names: what `key` would be.
+    fn read_twin(&mut self, key: &str, file: Option<&Path>, what: &str) -> Option<Zeroizing<String>> {
+        let path = file?;
+        let problem = if self.origins.contains_key(key) {
+            format!("{key} is set as well; keep one of the two")
+        } else {
+            match std::fs::read_to_string(path).map(Zeroizing::new) {
+                Ok(text) => match text.lines().next() {
+                    Some(line) if !line.trim().is_empty() => {
+                        self.origins.insert(key.to_owned(), Origin::File { path: path.to_owned(), line: 1 });
+                        return Some(Zeroizing::new(line.to_owned()));
+                    }
+                    _ => format!("{} is empty; its first line must be the {what}", path.display()),
+                },
+                Err(error) => format!("{} cannot be read: {error}", path.display()),
+            }
         };
-        if self.origins.contains_key("store.url") {
-            return refused(self, "store.url is set as well; keep one of the two".to_owned());
-        }
-        match std::fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => match text.lines().next() {
-                Some(line) if !line.trim().is_empty() => {
-                    let origin = Origin::File { path: path.clone(), line: 1 };
-                    config.store.url = StoreUrl::new(line.trim());
-                    self.origins.insert("store.url".to_owned(), origin);
-                }
-                _ => refused(self, format!("{} is empty; its first line must be the URL", path.display())),
-            },
-            Err(error) => refused(self, format!("{} cannot be read: {error}", path.display())),
-        }
+        let file_key = format!("{key}_file");
+        let place = self.origins.get(&file_key).map(Origin::to_string);
+        self.problems.push(Problem { place, sentence: format!("{file_key}: {problem}") });
+        None
     }
 
     fn no_problems(&mut self) -> Result<(), Problems> {

@@ -1,11 +1,13 @@
-//! The settings: what there is, how it is read, what is refused. The doc comments of the structs in this file and in
-//! `cache.rs` are the reference (`docs/configuration.md` is made of them), and their `Default` is the only place of what
+//! The settings: what there is, how it is read, what is refused. The doc comments of the structs in this file, in
+//! `cache.rs` and in `data_space.rs` are the reference (`docs/configuration.md` is made of them), and their `Default` is the only place of what
 //! holds where nothing is set.
 
 mod cache;
 mod check;
 mod check_cache;
+mod check_data_space;
 mod check_store;
+mod data_space;
 mod environment;
 mod journal;
 mod keys;
@@ -30,9 +32,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cache::{Cache, Coherence, EvictionPolicy, NearCache};
 pub use self::check::check;
+pub use self::data_space::{DataSpace, Password, ReplicationPolicy};
 pub use self::environment::Environment;
 pub use self::journal::Journal;
-pub use self::load::{Loaded, load};
+pub use self::keys::paths as key_paths;
+pub use self::load::{Loaded, Origin, load};
 pub use self::problem::{Problem, Problems};
 pub use self::reference::reference;
 pub use self::show::show;
@@ -52,6 +56,10 @@ pub struct Config {
     pub tokens: Tokens,
     /// Copies that each node keeps in front of the store, and how soon it must know what other nodes revoke.
     pub cache: Cache,
+    /// Memory that the servers share, in Redis or Valkey, between the copies of each and the store: what one has issued or
+    /// read the others find there. Never the only place of anything, unless `store.url` is `redis://`: then these keys, without
+    /// `discovery`, are about the store itself.
+    pub data_space: DataSpace,
     /// Bounds on what one caller, or all of them together, can make the server do.
     pub limits: Limits,
     /// Requests that the server itself makes: it fetches the key sets that clients registered by their URL.
@@ -140,6 +148,11 @@ pub struct Store {
     pub url: StoreUrl,
     /// A file whose first line is the URL, instead of `url`: for one with a password in it.
     pub url_file: Option<PathBuf>,
+    /// `memory:` and `redis://`, which can forget their clients: a file in which these are kept, with hashes of their
+    /// secrets. What the store does not have is taken from it at the start, and it is written after each change of a client,
+    /// before that is answered. Each server needs one of its own, and it is worth nothing without the master key. It may be
+    /// edited while the server is stopped: [clients in a file](clients-file.md).
+    pub clients_file: Option<PathBuf>,
     /// How long a call of the store may take altogether, before the request is answered 503 `temporarily_unavailable`:
     /// with SQLite waiting for another program that holds the lock of the file, with PostgreSQL waiting for a
     /// connection, for locks and for answers. Less than `limits.request_timeout`.
@@ -165,6 +178,7 @@ impl Default for Store {
         Self {
             url: StoreUrl::new("sqlite:grantry-data/grantry.db"),
             url_file: None,
+            clients_file: None,
             busy_timeout: Lifetime::from_secs(5),
             prepared: true,
             statement_timeout: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-const HIDDEN: &str = "********";
+pub const HIDDEN: &str = "********";
 /// Parameters of a `postgres://` URL whose values are secrets.
 const SECRET_PARAMETERS: [&str; 2] = ["password", "sslpassword"];
 
@@ -21,6 +21,8 @@ pub enum Place {
     Memory,
     Sqlite(PathBuf),
     Postgres(StoreUrl),
+    /// Redis or Valkey, one server or several.
+    Redis(StoreUrl),
 }
 
 impl StoreUrl {
@@ -37,10 +39,15 @@ impl StoreUrl {
         matches!(self.0.split_once("://"), Some(("postgres" | "postgresql", _)))
     }
 
+    pub fn is_redis(&self) -> bool {
+        matches!(self.0.split_once("://"), Some(("redis" | "rediss" | "valkey" | "valkeys", _)))
+    }
+
     pub fn place(&self) -> Place {
         match self.0.strip_prefix("sqlite:") {
             Some(path) => Place::Sqlite(PathBuf::from(path)),
             None if self.is_postgres() => Place::Postgres(self.clone()),
+            None if self.is_redis() => Place::Redis(self.clone()),
             None => Place::Memory,
         }
     }
@@ -61,12 +68,15 @@ impl StoreUrl {
             Some(("postgres" | "postgresql", _)) => {
                 "names no server; write for example postgres://grantry@db.example/grantry"
             }
-            Some((scheme @ ("redis" | "rediss" | "valkey"), _)) => {
-                return Some(format!(
-                    "{scheme}: is not available in this version of Grantry; use postgres://, sqlite:PATH or memory:"
-                ));
+            Some(("redis" | "rediss" | "valkey" | "valkeys", rest))
+                if rest.len() > 2 && rest.starts_with("//") =>
+            {
+                return None;
             }
-            _ => "must be postgres://USER@HOST/DATABASE, sqlite:PATH or memory:",
+            Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => {
+                "names no server; write for example redis://cache-1.example:6379"
+            }
+            _ => "must be postgres://USER@HOST/DATABASE, sqlite:PATH, redis://HOST:PORT or memory:",
         };
         Some(sentence.to_owned())
     }
@@ -76,7 +86,7 @@ impl Place {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
-            Self::Memory | Self::Postgres(_) => None,
+            Self::Memory | Self::Postgres(_) | Self::Redis(_) => None,
         }
     }
 }
@@ -144,6 +154,7 @@ mod tests {
             ("postgres://db/x?user=u&password=hunter2", "postgres://db/x?user=u&password=********"),
             ("postgres://db/x?p%61ssword=hunter2", "postgres://db/x?p%61ssword=********"),
             ("postgres://u:a@b?c@%2Fvar%2Frun/x", "postgres://u:********@%2Fvar%2Frun/x"),
+            ("redis://:hunter2@a:6379,b:6379", "redis://:********@a:6379,b:6379"),
             ("sqlite:a@b.db", "sqlite:a@b.db"),
         ] {
             let url = StoreUrl::new(url);
@@ -158,6 +169,8 @@ mod tests {
         let postgres = StoreUrl::new("postgres://db/x");
         assert_eq!(postgres.place(), Place::Postgres(postgres.clone()));
         assert_eq!(StoreUrl::new("sqlite:a.db").place(), Place::Sqlite("a.db".into()));
+        let redis = StoreUrl::new("rediss://a,b");
+        assert_eq!(redis.place(), Place::Redis(redis.clone()));
         assert_eq!(StoreUrl::new("memory:").place(), Place::Memory);
     }
 }

@@ -3,7 +3,7 @@
 use grantry_protocol::nearest;
 
 use super::environment::{PREFIX, really_called, special_names};
-use super::keys::{Key, is_later};
+use super::keys::Key;
 
 /// Whether there are keys at this path or below.
 pub fn is_section(keys: &[Key], path: &str) -> bool {
@@ -15,10 +15,6 @@ pub fn unknown_entry(keys: &[Key], path: &str, is_table: bool) -> String {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
     let has_sections = !sections_below(keys, parent).is_empty();
     match () {
-        () if is_later(path) && is_table => {
-            format!("[{path}] is not available in this version of Grantry; remove it")
-        }
-        () if is_later(path) => format!("{path} is not available in this version of Grantry; remove it"),
         () if is_section(keys, path) => {
             format!("{path} must be a section: write [{path}] and its keys below")
         }
@@ -64,9 +60,6 @@ fn unknown_key(keys: &[Key], section: &str, name: &str) -> String {
 
 pub fn unknown_variable(keys: &[Key], name: &str) -> String {
     let path = short(name).to_lowercase().replace("__", ".");
-    if is_later(&path) {
-        return format!("{path} is not available in this version of Grantry; unset the variable");
-    }
     let meant = really_called(name).map(|right| vec![right.to_owned()]);
     let meant = meant.or_else(|| variables_in_section(keys, &path)).or_else(|| nearest_variable(keys, name));
     let hint = meant.map_or_else(
@@ -194,7 +187,7 @@ mod tests {
                  disk_offload, flush_to_disk_on_stop",
             ),
             ("capacity", false, &format!("capacity stands outside of its section; move it below {all}")),
-            ("data_space", true, "[data_space] is not available in this version of Grantry; remove it"),
+            ("data_spaces", true, "there is no section [data_spaces]; did you mean [data_space]?"),
         ] {
             assert_eq!(unknown_entry(&keys(), path, is_table), sentence);
         }

@@ -9,6 +9,7 @@ mod migration;
 mod nouns;
 mod partitions;
 mod pgbouncer;
+mod replication;
 mod shortcut;
 mod tls;
 

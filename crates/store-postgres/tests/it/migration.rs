@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::{Fixed, link, options};
 
-const NEEDED: usize = 2;
+const NEEDED: usize = 3;
 
 /// What a release to come may do while this one works.
 const COMING: &str = "-- oldest code: 1
@@ -24,7 +24,7 @@ CREATE INDEX CONCURRENTLY nodes_by_heartbeat ON nodes (last_heartbeat);
 ";
 
 /// One after which this release cannot work any more.
-const COMING_BREAK: &str = "-- oldest code: 4
+const COMING_BREAK: &str = "-- oldest code: 5
 ALTER TABLE assertions RENAME TO used_assertions;";
 
 const INSERT: Statement = Statement {
@@ -116,7 +116,7 @@ async fn a_schema_that_this_release_cannot_work_with_is_refused_and_left_alone()
     let database = Database::scratch();
     migrate_beyond(&schema_connector(&database), &[COMING, COMING_INDEX, COMING_BREAK]).await.unwrap();
     let refused = open(&database.url()).await.map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 5, known: NEEDED, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 6, known: NEEDED, .. }), "{refused}");
     assert!(versions(&database).await.is_err());
 }
 
@@ -162,7 +162,7 @@ async fn a_migration_that_fails_leaves_nothing_and_the_next_start_tries_again() 
     let database = Database::scratch();
     let broken = "-- oldest code: 1\nCREATE TABLE next (id uuid PRIMARY KEY); SELECT 1 / 0;";
     let failed = migrate_beyond(&schema_connector(&database), &[broken]).await.unwrap_err();
-    assert!(matches!(failed, OpenError::Migration { migration: 3, .. }), "{failed}");
+    assert!(matches!(failed, OpenError::Migration { migration: 4, .. }), "{failed}");
     assert_eq!(versions(&database).await.unwrap().found, NEEDED);
     migrate_beyond(&schema_connector(&database), &[COMING]).await.unwrap();
     assert_eq!(versions(&database).await.unwrap().found, NEEDED + 1);

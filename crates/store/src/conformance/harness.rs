@@ -1,6 +1,8 @@
 use std::any::Any;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use grantry_protocol::{
@@ -254,6 +256,16 @@ impl Harness {
             request_id: Some("0123".to_owned()),
         }
     }
+}
+
+/// Runs it to its end from anywhere, on a runtime of its own: what it has spawned ends with it.
+pub fn block_on<F>(work: F) -> F::Output
+where
+    F: Future<Output: Send> + Send,
+{
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    // A runtime can neither run nor be dropped inside another.
+    thread::scope(|scope| scope.spawn(run).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 /// Asks for the slot under the policy `reuse`, having observed nobody, content with a holder that lives.

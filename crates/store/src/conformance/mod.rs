@@ -23,12 +23,13 @@ pub mod retention;
 pub mod revocations;
 pub mod rotations;
 pub mod rules;
+pub mod settings;
 pub mod settlements;
 pub mod slots;
 pub mod tokens;
 
 pub use harness::{
-    GRACE, GRANT_LIFETIME, Harness, IDLE, LIFETIME, issue, issue_over, issue_under, open, rotate,
+    GRACE, GRANT_LIFETIME, Harness, IDLE, LIFETIME, block_on, issue, issue_over, issue_under, open, rotate,
 };
 
 /// One `#[tokio::test]` for each case, in a module for each noun.
@@ -234,6 +235,17 @@ macro_rules! conformance_suite {
                 the_end_of_a_grant_is_a_rule_about_its_tokens_that_have_not_seen_it,
                 a_rule_about_a_session_spares_what_has_none,
             }
+            settings {
+                a_new_store_has_no_settings,
+                settings_are_found_as_they_were_written,
+                settings_are_replaced_as_a_whole,
+                a_change_of_settings_is_in_the_log_and_the_audit_trail,
+                what_is_read_of_settings_has_seen_the_head_of_the_log,
+                a_change_of_settings_from_another_version_writes_nothing,
+                of_two_changes_of_settings_at_the_same_time_one_is_applied,
+                a_changed_setting_ends_nothing,
+                a_store_has_one_cluster_id,
+            }
             audit {
                 a_deed_and_its_entry_are_written_together,
                 an_entry_is_listed_as_it_was_written,
@@ -308,6 +320,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("revocations", include_str!("revocations.rs")),
     ("rules", include_str!("rules.rs")),
     ("grant_rules", include_str!("grant_rules.rs")),
+    ("settings", include_str!("settings.rs")),
     ("audit", include_str!("audit.rs")),
     ("nodes", include_str!("nodes.rs")),
     ("retention", include_str!("retention.rs")),

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use grantry_protocol::{NodeNumber, Seen, Timestamp, TokenId};
 
 use super::MemoryStore;
-use crate::{Node, NodeId, Nodes, Result, StoreError};
+use crate::{Node, NodeId, Nodes, Replication, Result, StoreError};
 
 #[derive(Debug, Clone, Copy)]
 pub struct NodeRow {
@@ -27,6 +27,8 @@ impl NodeRow {
         }
     }
 }
+
+impl Replication for MemoryStore {}
 
 #[async_trait]
 impl Nodes for MemoryStore {

@@ -6,6 +6,7 @@ pub mod keys;
 pub mod persistence;
 mod problem;
 pub mod revocations;
+pub mod settings;
 pub mod tokens;
 
 use axum::body::Body;

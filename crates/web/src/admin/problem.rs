@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use grantry_grants::{ClientAdminError, GrantError, KeyAdminError};
+use grantry_grants::{ClientAdminError, GrantError, KeyAdminError, NotKept, SettingsAdminError};
 use grantry_protocol::InvalidMetadata;
 use serde::Serialize;
 
@@ -101,9 +101,16 @@ impl From<ClientAdminError> for Problem {
             | ClientAdminError::LastAdministrator
             | ClientAdminError::AdministratorExists
             | ClientAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
+            ClientAdminError::NotKept(error) => error.into(),
             ClientAdminError::Invalid(invalid) => invalid.into(),
             ClientAdminError::Failed(error) => error.into(),
         }
+    }
+}
+
+impl From<NotKept> for Problem {
+    fn from(error: NotKept) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 
@@ -116,8 +123,22 @@ impl From<KeyAdminError> for Problem {
             | KeyAdminError::AlreadyExists
             | KeyAdminError::NoVersionLeft(_)
             | KeyAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
+            KeyAdminError::NotKept(error) => error.into(),
             KeyAdminError::Invalid { field, problem } => Self::invalid_field(field, problem),
             KeyAdminError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<SettingsAdminError> for Problem {
+    fn from(error: SettingsAdminError) -> Self {
+        match error {
+            SettingsAdminError::Invalid(invalid) => Self::invalid_field(invalid.key, invalid.problem),
+            SettingsAdminError::PreconditionFailed => {
+                Self::new(StatusCode::PRECONDITION_FAILED, error.to_string())
+            }
+            SettingsAdminError::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
+            SettingsAdminError::Failed(error) => error.into(),
         }
     }
 }

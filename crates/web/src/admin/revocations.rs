@@ -158,9 +158,11 @@ fn readable_key(entry: &LogEntry) -> String {
         LogKind::Grant => id.map(|id| GrantId::from_bytes(id).to_string()),
         LogKind::Session => id.map(|id| SessionId::from_bytes(id).to_string()),
         LogKind::Slot => None,
-        LogKind::Client | LogKind::Subject | LogKind::All | LogKind::ClientChanged => {
-            Some(String::from_utf8_lossy(&entry.key).into_owned())
-        }
+        LogKind::Client
+        | LogKind::Subject
+        | LogKind::All
+        | LogKind::ClientChanged
+        | LogKind::SettingsChanged => Some(String::from_utf8_lossy(&entry.key).into_owned()),
     };
     readable.unwrap_or_else(|| as_hex(&entry.key))
 }

@@ -7,6 +7,7 @@ mod admin_v1_clients;
 mod admin_v1_keys;
 mod admin_v1_persistence;
 mod admin_v1_revocations;
+mod admin_v1_settings;
 mod admin_v1_tokens;
 mod app;
 mod assertions;

@@ -116,6 +116,16 @@ impl Segments {
     }
 }
 
+/// Whether there are any.
+pub fn are_in(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        if entry?.file_name().to_str().and_then(number).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Reading {
     /// `None` if it cannot be read or is damaged.
     pub fn read(&self) -> Option<Vec<u8>> {

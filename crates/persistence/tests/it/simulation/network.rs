@@ -9,10 +9,11 @@ use grantry_protocol::{
     Timestamp, TokenId,
 };
 use grantry_store::{
-    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, DeferredToken,
-    Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Merge, MergeOutcome, Node, NodeId, Nodes,
-    Observed, Outage, Probe, Result, Retention, Revocations, RuleAppend, Store, StoreError, StoredGrant,
-    StoredToken, Swept, TokenPage, TokenWrite, Tokens, WriteOutcome,
+    AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
+    DeferredToken, Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Merge, MergeOutcome, Node, NodeId,
+    Nodes, Observed, Outage, Probe, Replication, Result, Retention, Revocations, RuleAppend, Settings, SettingsChange,
+    SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings, StoredToken, Swept, TokenPage,
+    TokenWrite, Tokens, WriteOutcome,
 };
 use tokio::sync::watch;
 
@@ -242,6 +243,21 @@ impl AuditTrail for Link {
 }
 
 #[async_trait]
+impl Settings for Link {
+    async fn cluster_id(&self) -> Result<ClusterId> {
+        self.far_end.store.cluster_id().await
+    }
+
+    async fn settings_find(&self) -> Result<Observed<Option<StoredSettings>>> {
+        self.far_end.store.settings_find().await
+    }
+
+    async fn settings_replace(&self, change: SettingsChange) -> Result<SettingsOutcome> {
+        self.far_end.store.settings_replace(change).await
+    }
+}
+
+#[async_trait]
 impl Nodes for Link {
     async fn node_register(&self, id: NodeId) -> Result<Node> {
         let far_end = Arc::clone(&self.far_end);
@@ -252,6 +268,8 @@ impl Nodes for Link {
         self.read(|store| async move { store.node_list().await }).await
     }
 }
+
+impl Replication for Link {}
 
 #[async_trait]
 impl Retention for Link {

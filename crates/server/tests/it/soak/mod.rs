@@ -6,7 +6,8 @@ mod crash_matrix;
 pub mod grants;
 mod ledger;
 mod links;
-mod postgres;
+mod lost_commits;
+pub mod postgres;
 mod preload;
 mod queue;
 mod recoveries;
@@ -92,4 +93,10 @@ async fn crash_matrix_async_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations() {
     revocations::run(rounds(60)).await;
+}
+
+/// A standby that does not have the last commits takes over: what a node still knows comes back, the rest is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_commits() {
+    lost_commits::run(rounds(2)).await;
 }

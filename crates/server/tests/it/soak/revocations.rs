@@ -1,4 +1,4 @@
-//! Three nodes on one PostgreSQL with a synchronous standby, and one promise: no introspection that is sent later than
+//! Three nodes on one PostgreSQL with a synchronous standby and a data space in Redis, and one promise: no introspection that is sent later than
 //! `max_staleness` after a revocation was acknowledged is answered `active`, by any node, ever.
 //!
 //! 1. Callers get tokens, see them active at every node, revoke them, and ask all nodes for three bounds more.
@@ -12,7 +12,7 @@ mod databases;
 mod faults;
 mod load;
 mod random;
-mod road;
+pub mod road;
 mod stage;
 mod tally;
 mod verdict;
@@ -31,7 +31,7 @@ use self::tally::Tally;
 
 const NODES: usize = 3;
 /// The default, which is what the servers are given, too.
-const MAX_STALENESS: Duration = Duration::from_secs(1);
+pub const MAX_STALENESS: Duration = Duration::from_secs(1);
 /// From this many revocations on a run is there to measure, and has the machine to itself.
 const LONG: u32 = 1000;
 /// Tokens at a time.

@@ -19,11 +19,12 @@ pub enum Kind {
     NodeKilled,
     ClockWrong,
     DatabaseRestarted,
+    RedisGone,
     StandbyPromoted,
 }
 
 /// All that can happen again and again.
-pub const REPEATABLE: [Kind; 7] = [
+pub const REPEATABLE: [Kind; 8] = [
     Kind::LinkCut,
     Kind::LinkDelayed,
     Kind::LinkSilent,
@@ -31,6 +32,7 @@ pub const REPEATABLE: [Kind; 7] = [
     Kind::NodeKilled,
     Kind::ClockWrong,
     Kind::DatabaseRestarted,
+    Kind::RedisGone,
 ];
 
 const LEAST_DELAY: Duration = Duration::from_millis(50);
@@ -48,6 +50,7 @@ impl Kind {
             Self::NodeKilled => "kill -9 of a node, restart",
             Self::ClockWrong => "a node's wall clock jumps by 5 minutes, and back",
             Self::DatabaseRestarted => "immediate stop of the primary, start",
+            Self::RedisGone => "kill -9 of Redis, started empty, or SIGSTOP of it",
             Self::StandbyPromoted => "the standby is promoted while the old primary goes on",
         }
     }
@@ -62,6 +65,7 @@ pub enum Fault {
     NodeKilled { node: usize },
     ClockWrong { node: usize, seconds: i64 },
     DatabaseRestarted,
+    RedisGone { stands_still: bool },
     StandbyPromoted,
 }
 
@@ -82,6 +86,7 @@ impl Fault {
             Kind::NodeKilled => Self::NodeKilled { node },
             Kind::ClockWrong => Self::ClockWrong { node, seconds: random.pick(&[WRONG_BY, -WRONG_BY]) },
             Kind::DatabaseRestarted => Self::DatabaseRestarted,
+            Kind::RedisGone => Self::RedisGone { stands_still: random.pick(&[true, false]) },
             Kind::StandbyPromoted => Self::StandbyPromoted,
         }
     }
@@ -95,11 +100,12 @@ impl Fault {
             Self::NodeKilled { .. } => Kind::NodeKilled,
             Self::ClockWrong { .. } => Kind::ClockWrong,
             Self::DatabaseRestarted => Kind::DatabaseRestarted,
+            Self::RedisGone { .. } => Kind::RedisGone,
             Self::StandbyPromoted => Kind::StandbyPromoted,
         }
     }
 
-    /// The databases are everybody's.
+    /// The databases are everybody's. Nobody is to notice that Redis is gone.
     pub const fn concerns(self, node: usize) -> bool {
         match self {
             Self::LinkCut { node: its }
@@ -109,6 +115,7 @@ impl Fault {
             | Self::NodeKilled { node: its }
             | Self::ClockWrong { node: its, .. } => its == node,
             Self::DatabaseRestarted | Self::StandbyPromoted => true,
+            Self::RedisGone { .. } => false,
         }
     }
 }
@@ -235,6 +242,8 @@ impl fmt::Display for Fault {
                 write!(f, "the wall clock of node {node} is wrong by {seconds} s")
             }
             Self::DatabaseRestarted => write!(f, "the primary stops without notice and is started"),
+            Self::RedisGone { stands_still: true } => write!(f, "Redis stands still"),
+            Self::RedisGone { stands_still: false } => write!(f, "Redis is killed and comes back empty"),
             Self::StandbyPromoted => write!(f, "the standby is promoted, the old primary goes on"),
         }
     }

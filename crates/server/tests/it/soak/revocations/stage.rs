@@ -1,8 +1,9 @@
-//! Three nodes, each with a road of its own to the databases and a wall clock of its own, and what is done to them.
+//! Three nodes with a data space between them, each with a road of its own to the databases and a wall clock of its own, and what is done to them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use grantry_store_redis::testing::Server;
 use tokio::time::{Instant, sleep};
 
 use super::databases::Databases;
@@ -32,6 +33,7 @@ const BOUNDS_UNTIL_BACK: u32 = 2;
 
 pub struct Stage {
     databases: Databases,
+    redis: Server,
     nodes: Vec<TestServer>,
     ground: Ground,
     is_long: bool,
@@ -58,7 +60,8 @@ pub struct Clients {
 impl Stage {
     pub async fn set(is_long: bool) -> (Self, Clients) {
         let databases = Databases::start().await;
-        let ground = Ground::lay(&databases).await;
+        let redis = Server::start();
+        let ground = Ground::lay(&databases, &redis).await;
         let mut nodes = Vec::new();
         for node in 0..NODES {
             // One after the other: the first makes the schema and the administrator.
@@ -73,7 +76,7 @@ impl Stage {
             refreshers: Refreshers::register(&ground.home, first).await,
             plain,
         };
-        (Self { databases, nodes, ground, is_long }, clients)
+        (Self { databases, redis, nodes, ground, is_long }, clients)
     }
 
     pub fn addresses(&self) -> Vec<Address> {
@@ -140,6 +143,16 @@ impl Stage {
                 self.ground.clocks[node].set_wrong(0);
             }
             Fault::DatabaseRestarted => self.databases.restart().await,
+            Fault::RedisGone { stands_still: true } => {
+                self.redis.freeze();
+                pass(length).await;
+                self.redis.thaw();
+            }
+            Fault::RedisGone { stands_still: false } => {
+                self.redis.kill();
+                pass(length).await;
+                self.redis.restart();
+            }
             Fault::StandbyPromoted => {
                 self.databases.promote().await;
                 load.faults.note_promotion();
@@ -165,9 +178,12 @@ impl Stage {
 }
 
 impl Ground {
-    async fn lay(databases: &Databases) -> Self {
-        let home =
-            Home::with_config(&format!("[cache]\nmax_staleness = \"{}ms\"\n", MAX_STALENESS.as_millis()));
+    async fn lay(databases: &Databases, redis: &Server) -> Self {
+        let home = Home::with_config(&format!(
+            "[cache]\nmax_staleness = \"{}ms\"\n[data_space]\ndiscovery = [\"{}\"]\n",
+            MAX_STALENESS.as_millis(),
+            redis.url()
+        ));
         let library = WallClock::library(home.root());
         let (mut roads, mut clocks, mut urls) = (Vec::new(), Vec::new(), Vec::new());
         for node in 0..NODES {

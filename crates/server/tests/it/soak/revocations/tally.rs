@@ -153,12 +153,13 @@ impl Tally {
         }
     }
 
-    /// What a run that shows something has of a kind of fault: at a node that it concerns, a request that came so late
+    /// What a run that shows something has of a kind of fault: at a node that it concerns, if there is one, a request that came so late
     /// that the promise covers it, and, but for a database that nobody can write to, a revocation that was acknowledged
     /// meanwhile.
     pub fn proves_something_about(&self, kind: Kind) -> bool {
         let row = &self.rows[place(Some(kind))];
-        row.bound > 0 && (row.revoked > 0 || kind == Kind::DatabaseRestarted)
+        let bound = if kind == Kind::RedisGone { row.bound_elsewhere } else { row.bound };
+        bound > 0 && (row.revoked > 0 || kind == Kind::DatabaseRestarted)
     }
 
     pub fn print(&self) {
