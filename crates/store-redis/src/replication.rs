@@ -21,7 +21,7 @@ fn described(state: link::ReplicationState) -> ReplicationState {
         _ => ReplicationMode::Asynchronous,
     };
     let mut warnings =
-        vec!["what was written last can be lost with a server of Redis, and with it revocations".to_owned()];
+        vec!["With Redis as the store, what was written last can be lost when one of its servers is, revocations among it".to_owned()];
     if state.is_degraded() {
         warnings.push(format!("{} of {} replicas have what is written", state.achieved, state.wanted));
     }

@@ -25,6 +25,7 @@ mod outbound;
 mod postgres;
 mod private_key_jwt;
 mod process;
+mod redis;
 mod replication;
 mod settings;
 mod soak;
