@@ -72,6 +72,16 @@ pub trait Store:
 }
 
 impl<S> Store for S where
-    S: AuditTrail + Clients + Grants + Keys + Nodes + Replication + Retention + Revocations + Settings + Tokens + ?Sized
+    S: AuditTrail
+        + Clients
+        + Grants
+        + Keys
+        + Nodes
+        + Replication
+        + Retention
+        + Revocations
+        + Settings
+        + Tokens
+        + ?Sized
 {
 }

@@ -71,7 +71,11 @@ async fn what_a_promotion_has_lost_stays_ended_and_the_epoch_is_raised() {
     let token = shared.token("app");
     node.token_write(vec![issue(&token)]).await.unwrap();
     assert_eq!(node.token_find(token.id).await.unwrap().unwrap().state(clock.now()), TokenState::Active);
-    // The standby has the token once it has shut down in order behind the primary's last checkpoint.
+    let standby = tokio::task::spawn_blocking(move || {
+        standby.catch_up_with(&primary);
+        (standby, primary)
+    });
+    let (standby, primary) = standby.await.unwrap();
     let standby = apart(standby, Server::stop).await;
     before
         .token_write(vec![grantry_store::TokenWrite::Revoke { id: token.id, unwritten: None, audit: None }])

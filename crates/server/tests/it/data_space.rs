@@ -102,7 +102,9 @@ async fn a_replica_that_is_lost_is_shown_while_tokens_are_issued() {
     let server = home.start().await;
     let administrator = home.first_client();
     let client = server.plain_client(&administrator).await;
-    assert!(status(&home, &server).contains("data space: in use, replication 2 of 2"));
+    wait_for_metric(&server, "grantry_data_space_replicas", "", |achieved| achieved == 2.0).await;
+    let shown = status(&home, &server);
+    assert!(shown.contains("data space: in use, replication 2 of 2"), "{shown}");
     replicas[0].kill();
     let mut issued = 0;
     wait::until("the loss is shown", async || {

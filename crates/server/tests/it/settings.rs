@@ -1,5 +1,6 @@
 //! Settings that are changed while servers run, from outside.
 
+use grantry_store_postgres::testing::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -182,4 +183,29 @@ async fn the_command_line_shows_changes_and_resets_them_at_the_server_and_at_the
         let output = home.run(args);
         assert!(!output.status.success() && text(&output).contains(part), "{}", text(&output));
     }
+}
+
+#[tokio::test]
+async fn changes_and_the_name_of_the_store_move_with_it_to_another_kind_of_store() {
+    let home = Home::new();
+    let server = home.start().await;
+    let admin = home.first_client();
+    let client = server.plain_client(&admin).await;
+    change(&server, &admin, json!({ "tokens": { "access_token_lifetime": "10m" } })).await;
+    change(&server, &admin, json!({ "tokens": { "refresh_grace": "9s" } })).await;
+    server.stop().await;
+    let name: String =
+        home.database().query_row("SELECT lower(hex(id)) FROM cluster", [], |row| row.get(0)).unwrap();
+
+    let database = Database::empty();
+    let copied = home.run(&["store", "copy", "--to", &database.url()]);
+    assert!(copied.status.success(), "{}", text(&copied));
+    home.configure(&format!("[store]\nurl = \"{}\"\n", database.url()));
+    let server = home.start().await;
+    assert_eq!(lifetime(&server, &client, "moved").await, 600);
+    assert_eq!(settings(&server, &admin).await["version"], 2);
+    change(&server, &admin, json!({ "tokens": { "access_token_lifetime": null } })).await;
+    assert_eq!(lifetime(&server, &client, "changed-there").await, 3600);
+    let row = database.connect().await.query_one("SELECT replace(id::text, '-', '') FROM cluster", &[]).await;
+    assert_eq!(row.unwrap().get::<_, String>(0), name);
 }

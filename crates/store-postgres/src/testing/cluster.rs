@@ -11,9 +11,9 @@ use super::binaries::binary;
 /// The superuser of every server; it needs no password.
 pub const USER: &str = "grantry";
 
-const STEP: Duration = Duration::from_millis(10);
+pub const STEP: Duration = Duration::from_millis(10);
 /// What a server may take to start or to stop, in steps: half a minute.
-const STEPS: usize = 3000;
+pub const STEPS: usize = 3000;
 
 pub fn make_directory(path: &Path, account: Account) {
     fs::create_dir_all(path).unwrap();

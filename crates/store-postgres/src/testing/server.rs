@@ -1,12 +1,14 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Child;
+use std::thread;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::account::Account;
+use super::block_on;
 use super::cluster::{self, USER};
 use super::shared;
 
@@ -141,6 +143,21 @@ impl Server {
         self.postmaster = Some(child);
     }
 
+    /// Waits until this standby has all that the primary has at the moment.
+    pub fn catch_up_with(&self, primary: &Self) {
+        let wal = "SELECT pg_current_wal_lsn()::text";
+        let wanted = block_on(async { one(&primary.url("postgres"), wal).await });
+        let reached = format!("SELECT (pg_last_wal_replay_lsn() >= '{wanted}')::text");
+        for _ in 0..cluster::STEPS {
+            if block_on(async { one(&self.url("postgres"), &reached).await }) == "true" {
+                return;
+            }
+            // wait: the standby; it tells nobody how far it is
+            thread::sleep(cluster::STEP);
+        }
+        panic!("the standby does not follow\n{}", self.log());
+    }
+
     /// Makes a standby a primary, and waits until it is one.
     pub fn promote(&self) {
         let mut promote = self.account.command(super::binaries::binary("pg_ctl"));
@@ -153,6 +170,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end(Signal::QUIT);
     }
+}
+
+/// What a server answers to a question with one text for an answer.
+async fn one(url: &str, sql: &str) -> String {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 fn settings(options: &ServerOptions) -> Vec<(String, String)> {

@@ -7,7 +7,7 @@ use grantry_protocol::{
     SlotKey, SubjectKind, Timestamp, TokenId,
 };
 use grantry_store::conformance::{Harness, open, rotate};
-use grantry_store::{KeyPurpose, KeyRecord, RotationOutcome, StoredToken, WriteOutcome};
+use grantry_store::{ClusterId, KeyPurpose, KeyRecord, RotationOutcome, StoredToken, WriteOutcome};
 use grantry_store_sqlite::{SchemaVersions, SqliteStore};
 use rusqlite::Connection;
 
@@ -103,7 +103,9 @@ async fn a_store_of_the_first_release_is_opened_with_all_that_is_in_it() {
     assert_all_is_there(&harness).await;
     assert_eq!(harness.stored(id(1)).await, first_token());
     assert_eq!(harness.store.node_list().await.unwrap().len(), 1);
-    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 4);
+    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 5);
+    assert_eq!(harness.store.settings_find().await.unwrap().value, None);
+    assert_ne!(harness.store.cluster_id().await.unwrap(), ClusterId([0; 16]));
 }
 
 #[tokio::test]

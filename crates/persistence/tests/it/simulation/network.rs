@@ -11,9 +11,9 @@ use grantry_protocol::{
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
     DeferredToken, Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Merge, MergeOutcome, Node, NodeId,
-    Nodes, Observed, Outage, Probe, Replication, Result, Retention, Revocations, RuleAppend, Settings, SettingsChange,
-    SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings, StoredToken, Swept, TokenPage,
-    TokenWrite, Tokens, WriteOutcome,
+    Nodes, Observed, Outage, Probe, Replication, Result, Retention, Revocations, RuleAppend, Settings,
+    SettingsChange, SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings, StoredToken, Swept,
+    TokenPage, TokenWrite, Tokens, WriteOutcome,
 };
 use tokio::sync::watch;
 
