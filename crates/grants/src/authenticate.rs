@@ -17,6 +17,8 @@
 //! 4. The client is enabled.
 //! 5. Last, since it is written down: it was not used before.
 
+use std::sync::Arc;
+
 use grantry_jose::{InvalidJws, unverified_claims};
 use grantry_protocol::{AuthMethod, Client, OAuthError, Secret, Seen};
 use grantry_store::Observed;
@@ -79,7 +81,7 @@ impl Credentials {
 
 #[derive(Debug, Clone)]
 pub(crate) struct AuthenticatedClient {
-    pub client: Client,
+    pub client: Arc<Client>,
     pub seen: Seen,
 }
 
@@ -102,7 +104,11 @@ impl Grants {
         Ok(AuthenticatedClient { client, seen })
     }
 
-    fn check_secret(&self, client: Option<Client>, credentials: &Credentials) -> Result<Client, OAuthError> {
+    fn check_secret(
+        &self,
+        client: Option<Arc<Client>>,
+        credentials: &Credentials,
+    ) -> Result<Arc<Client>, OAuthError> {
         // 2.
         let presented = credentials.proof.secret();
         let stored = client.as_ref().and_then(|client| client.secret);
@@ -124,9 +130,9 @@ impl Grants {
 
     async fn check_assertion(
         &self,
-        client: Option<Client>,
+        client: Option<Arc<Client>>,
         assertion: &Secret,
-    ) -> Result<Client, GrantError> {
+    ) -> Result<Arc<Client>, GrantError> {
         // 2.
         let client =
             client.filter(|client| client.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt);
@@ -161,7 +167,7 @@ impl Grants {
     }
 }
 
-fn enabled(client: Client) -> Result<Client, OAuthError> {
+fn enabled(client: Arc<Client>) -> Result<Arc<Client>, OAuthError> {
     if client.metadata.enabled {
         return Ok(client);
     }

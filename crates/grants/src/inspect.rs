@@ -2,6 +2,7 @@
 //! active?
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{AccessTokenFormat, GrantState, NodeNumber, Seen, Timestamp, TokenState};
@@ -157,7 +158,7 @@ impl Grants {
                 let row = self.store.token_find_uncached(recognized.id).await?;
                 Ok(self.explain(recognized, &place, row))
             }
-            Ok(stored) => Ok(self.explain(recognized, &place, stored)),
+            Ok(stored) => Ok(self.explain(recognized, &place, stored.map(Arc::unwrap_or_clone))),
             Err(error) if error.is_unwritten() => Ok(self.explain(recognized, &place, None)),
             Err(error) => Err(error.into()),
         }

@@ -9,6 +9,8 @@
 //! 4. An access token is active if it is ACTIVE or RETIRED. A refresh token is active if its grant is, and it is the
 //!    current one or, within the grace, the one before: what a refresh would take.
 
+use std::sync::Arc;
+
 use grantry_protocol::{AccessToken, AuthMethod, Client, Grant, OAuthError, Timestamp, scopes};
 use grantry_store::{StoredGrant, StoredToken};
 
@@ -23,8 +25,14 @@ pub enum Introspection {
 
 /// The members of RFC 7662 §2.2 come from here.
 pub struct ActiveToken {
-    pub token: AccessToken,
+    stored: Arc<StoredToken>,
     pub issuer: String,
+}
+
+impl ActiveToken {
+    pub fn token(&self) -> &AccessToken {
+        &self.stored.token
+    }
 }
 
 /// The same for a refresh token. It expires when its grant does.
@@ -34,8 +42,8 @@ pub struct ActiveGrant {
 }
 
 pub(crate) enum Found {
-    Token(StoredToken),
-    Grant(RefreshToken, StoredGrant),
+    Token(Arc<StoredToken>),
+    Grant(RefreshToken, Box<StoredGrant>),
 }
 
 impl Grants {
@@ -52,27 +60,28 @@ impl Grants {
             // 2.
             None => Ok(Introspection::Inactive),
             // 3. and 4.
-            Some(Found::Token(StoredToken { token, .. })) if !may_see(&caller, &token) => {
-                Ok(Introspection::Inactive)
-            }
+            Some(Found::Token(stored)) if !may_see(&caller, &stored.token) => Ok(Introspection::Inactive),
             Some(Found::Token(stored)) if !stored.state(now).is_honoured() => Ok(Introspection::Inactive),
-            Some(Found::Token(StoredToken { token, .. })) => {
-                Ok(Introspection::Active(Box::new(ActiveToken { token, issuer })))
+            Some(Found::Token(stored)) => {
+                Ok(Introspection::Active(Box::new(ActiveToken { stored, issuer })))
             }
-            Some(Found::Grant(_, StoredGrant { grant, .. })) if !may_see_grant(&caller, &grant) => {
+            Some(Found::Grant(_, stored)) if !may_see_grant(&caller, &stored.grant) => {
                 Ok(Introspection::Inactive)
             }
             Some(Found::Grant(presented, stored)) if !self.is_good(presented, &stored, now) => {
                 Ok(Introspection::Inactive)
             }
-            Some(Found::Grant(_, StoredGrant { grant, .. })) => {
-                Ok(Introspection::ActiveGrant(Box::new(ActiveGrant { grant, issuer })))
+            Some(Found::Grant(_, stored)) => {
+                Ok(Introspection::ActiveGrant(Box::new(ActiveGrant { grant: stored.grant, issuer })))
             }
         }
     }
 
     /// Anybody can name a public client's id, so it proves nothing here.
-    async fn authenticate_confidential(&self, credentials: &Credentials) -> Result<Client, GrantError> {
+    async fn authenticate_confidential(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Arc<Client>, GrantError> {
         let client = self.authenticate(credentials).await?.client;
         if client.metadata.token_endpoint_auth_method == AuthMethod::None {
             return Err(OAuthError::invalid_client("a public client cannot introspect tokens").into());
@@ -82,7 +91,7 @@ impl Grants {
 
     async fn find_any(&self, text: &str) -> Result<Option<Found>, GrantError> {
         if let Some((presented, stored)) = self.find_grant(text).await? {
-            return Ok(Some(Found::Grant(presented, stored)));
+            return Ok(Some(Found::Grant(presented, Box::new(stored))));
         }
         Ok(self.find_token(text).await?.map(Found::Token))
     }

@@ -156,14 +156,15 @@ impl Persistence {
         &self,
         id: TokenId,
         deferred_by: Option<NodeNumber>,
-    ) -> Result<Option<StoredToken>, PersistenceError> {
+    ) -> Result<Option<Arc<StoredToken>>, PersistenceError> {
         // In this order: what leaves the queue is in the store by then.
         if let Some(entry) = self.queue.as_ref().and_then(|queue| queue.find(id)) {
-            return Ok(Some(self.store.token_judge(Arc::clone(&entry.issue)).await?));
+            let judged = self.store.token_judge(Arc::clone(&entry.issue)).await?;
+            return Ok(Some(Arc::new(judged)));
         }
         Ok(match deferred_by {
             None => self.store.token_find(id).await?,
-            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?,
+            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?.map(Arc::new),
         })
     }
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, LogKind};
@@ -14,10 +15,10 @@ type Origins = BTreeMap<String, Ids>;
 
 #[async_trait]
 impl Clients for RedisStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
         self.look(|rows| {
-            let value = rows.get(rows.names.client(id));
-            Ok(Observed { seen: rows.log_head()?.seen(), value: value? })
+            let value = rows.get::<Client>(rows.names.client(id));
+            Ok(Observed { seen: rows.log_head()?.seen(), value: value?.map(Arc::new) })
         })
         .await
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, ClientSecretHash, LogKind};
 use grantry_store::{AuditEntry, ClientChange, ClientDeletion, ClientOutcome, Clients, Observed, Result};
@@ -11,10 +13,11 @@ use crate::writer::WriteTx;
 
 #[async_trait]
 impl Clients for SqliteStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
         let id = id.clone();
         let find = move |snapshot: &Snapshot<'_>| {
-            Ok(Observed { seen: snapshot.log_head()?.seen(), value: client_select(snapshot, &id)? })
+            let value = client_select(snapshot, &id)?.map(Arc::new);
+            Ok(Observed { seen: snapshot.log_head()?.seen(), value })
         };
         self.readers.run(find).await
     }

@@ -219,7 +219,8 @@ impl Harness {
     }
 
     pub async fn found(&self, id: &str) -> Option<Client> {
-        self.store.client_find(&id.parse().unwrap()).await.unwrap().value
+        let found = self.store.client_find(&id.parse().unwrap()).await.unwrap();
+        found.value.map(Arc::unwrap_or_clone)
     }
 
     /// Writes the client as the next version of itself.
