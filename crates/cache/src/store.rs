@@ -152,7 +152,7 @@ impl CachedStore {
     }
 
     /// That there is no row is said by a server that takes writes: one that was deposed lacks what came since.
-    async fn find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
+    async fn find(&self, id: TokenId) -> Result<Option<StoredToken>> {
         match self.look_for(id).await? {
             Some(found) => Ok(Some(found)),
             None => {
@@ -162,17 +162,13 @@ impl CachedStore {
         }
     }
 
-    async fn look_for(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
-        let Some(near) = &self.near else { return Ok(self.find_beyond(id).await?.map(Arc::new)) };
-        if let Some(copy) = near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
-            return Ok(Some(copy));
-        }
-        let found = near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?;
-        // It may have been ended since it was read.
-        Ok(found.map(|found| match self.is_good(&found) {
-            true => found,
-            false => Arc::new(self.judged(StoredToken::clone(&found))),
-        }))
+    async fn look_for(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        let Some(near) = &self.near else { return self.find_beyond(id).await };
+        let found = match near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
+            Some(copy) => Some(copy),
+            None => near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?,
+        };
+        Ok(found.map(|found| self.judged(StoredToken::clone(&found))))
     }
 
     /// In the data space, else in the store.
@@ -180,7 +176,7 @@ impl CachedStore {
         if let Some(copy) = self.find_shared_token(id).await {
             return Ok(Some(copy));
         }
-        let found = self.inner.token_find_uncached(id).await?.map(|stored| self.judged(stored));
+        let found = self.inner.token_find(id).await?.map(|stored| self.judged(stored));
         if let Some(stored) = &found {
             self.share_token(stored);
         }
@@ -325,7 +321,7 @@ impl Tokens for CachedStore {
         self.inner.token_writers()
     }
 
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
         fresh!(self, self.find(id).await?)
     }
 

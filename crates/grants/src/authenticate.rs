@@ -17,8 +17,6 @@
 //! 4. The client is enabled.
 //! 5. Last, since it is written down: it was not used before.
 
-use std::sync::Arc;
-
 use grantry_jose::{InvalidJws, unverified_claims};
 use grantry_protocol::{AuthMethod, Client, OAuthError, Secret, Seen};
 use grantry_store::Observed;
@@ -81,7 +79,7 @@ impl Credentials {
 
 #[derive(Debug, Clone)]
 pub(crate) struct AuthenticatedClient {
-    pub client: Arc<Client>,
+    pub client: Client,
     pub seen: Seen,
 }
 
@@ -104,11 +102,7 @@ impl Grants {
         Ok(AuthenticatedClient { client, seen })
     }
 
-    fn check_secret(
-        &self,
-        client: Option<Arc<Client>>,
-        credentials: &Credentials,
-    ) -> Result<Arc<Client>, OAuthError> {
+    fn check_secret(&self, client: Option<Client>, credentials: &Credentials) -> Result<Client, OAuthError> {
         // 2.
         let presented = credentials.proof.secret();
         let stored = client.as_ref().and_then(|client| client.secret);
@@ -130,9 +124,9 @@ impl Grants {
 
     async fn check_assertion(
         &self,
-        client: Option<Arc<Client>>,
+        client: Option<Client>,
         assertion: &Secret,
-    ) -> Result<Arc<Client>, GrantError> {
+    ) -> Result<Client, GrantError> {
         // 2.
         let client =
             client.filter(|client| client.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt);
@@ -167,7 +161,7 @@ impl Grants {
     }
 }
 
-fn enabled(client: Arc<Client>) -> Result<Arc<Client>, OAuthError> {
+fn enabled(client: Client) -> Result<Client, OAuthError> {
     if client.metadata.enabled {
         return Ok(client);
     }

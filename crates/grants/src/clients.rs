@@ -1,7 +1,5 @@
 //! Administration of clients. Every change is one transaction with its audit row and its entry in the revocation log.
 
-use std::sync::Arc;
-
 use grantry_jose::{PublicKeySet, base64url};
 use grantry_protocol::{
     AuthMethod, Client, ClientId, ClientKeySet, ClientMetadata, GrantType, InvalidMetadata, LogKind,
@@ -68,8 +66,7 @@ type Result<T> = std::result::Result<T, ClientAdminError>;
 
 impl Grants {
     pub async fn client_get(&self, id: &ClientId) -> Result<Client> {
-        let found = self.store.client_find(id).await?.value.ok_or(ClientAdminError::NotFound)?;
-        Ok(Arc::unwrap_or_clone(found))
+        self.store.client_find(id).await?.value.ok_or(ClientAdminError::NotFound)
     }
 
     /// At most `limit` clients with an id above `after`, in the order of their ids.

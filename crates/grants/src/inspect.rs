@@ -2,7 +2,6 @@
 //! active?
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{AccessTokenFormat, GrantState, NodeNumber, Seen, Timestamp, TokenState};
@@ -158,7 +157,7 @@ impl Grants {
                 let row = self.store.token_find_uncached(recognized.id).await?;
                 Ok(self.explain(recognized, &place, row))
             }
-            Ok(stored) => Ok(self.explain(recognized, &place, stored.map(Arc::unwrap_or_clone))),
+            Ok(stored) => Ok(self.explain(recognized, &place, stored)),
             Err(error) if error.is_unwritten() => Ok(self.explain(recognized, &place, None)),
             Err(error) => Err(error.into()),
         }

@@ -9,8 +9,6 @@
 //! 4. An access token is active if it is ACTIVE or RETIRED. A refresh token is active if its grant is, and it is the
 //!    current one or, within the grace, the one before: what a refresh would take.
 
-use std::sync::Arc;
-
 use grantry_protocol::{AccessToken, AuthMethod, Client, Grant, OAuthError, Timestamp, scopes};
 use grantry_store::{StoredGrant, StoredToken};
 
@@ -25,14 +23,8 @@ pub enum Introspection {
 
 /// The members of RFC 7662 §2.2 come from here.
 pub struct ActiveToken {
-    stored: Arc<StoredToken>,
+    pub token: AccessToken,
     pub issuer: String,
-}
-
-impl ActiveToken {
-    pub fn token(&self) -> &AccessToken {
-        &self.stored.token
-    }
 }
 
 /// The same for a refresh token. It expires when its grant does.
@@ -42,8 +34,8 @@ pub struct ActiveGrant {
 }
 
 pub(crate) enum Found {
-    Token(Arc<StoredToken>),
-    Grant(RefreshToken, Box<StoredGrant>),
+    Token(StoredToken),
+    Grant(RefreshToken, StoredGrant),
 }
 
 impl Grants {
@@ -60,28 +52,27 @@ impl Grants {
             // 2.
             None => Ok(Introspection::Inactive),
             // 3. and 4.
-            Some(Found::Token(stored)) if !may_see(&caller, &stored.token) => Ok(Introspection::Inactive),
-            Some(Found::Token(stored)) if !stored.state(now).is_honoured() => Ok(Introspection::Inactive),
-            Some(Found::Token(stored)) => {
-                Ok(Introspection::Active(Box::new(ActiveToken { stored, issuer })))
+            Some(Found::Token(StoredToken { token, .. })) if !may_see(&caller, &token) => {
+                Ok(Introspection::Inactive)
             }
-            Some(Found::Grant(_, stored)) if !may_see_grant(&caller, &stored.grant) => {
+            Some(Found::Token(stored)) if !stored.state(now).is_honoured() => Ok(Introspection::Inactive),
+            Some(Found::Token(StoredToken { token, .. })) => {
+                Ok(Introspection::Active(Box::new(ActiveToken { token, issuer })))
+            }
+            Some(Found::Grant(_, StoredGrant { grant, .. })) if !may_see_grant(&caller, &grant) => {
                 Ok(Introspection::Inactive)
             }
             Some(Found::Grant(presented, stored)) if !self.is_good(presented, &stored, now) => {
                 Ok(Introspection::Inactive)
             }
-            Some(Found::Grant(_, stored)) => {
-                Ok(Introspection::ActiveGrant(Box::new(ActiveGrant { grant: stored.grant, issuer })))
+            Some(Found::Grant(_, StoredGrant { grant, .. })) => {
+                Ok(Introspection::ActiveGrant(Box::new(ActiveGrant { grant, issuer })))
             }
         }
     }
 
     /// Anybody can name a public client's id, so it proves nothing here.
-    async fn authenticate_confidential(
-        &self,
-        credentials: &Credentials,
-    ) -> Result<Arc<Client>, GrantError> {
+    async fn authenticate_confidential(&self, credentials: &Credentials) -> Result<Client, GrantError> {
         let client = self.authenticate(credentials).await?.client;
         if client.metadata.token_endpoint_auth_method == AuthMethod::None {
             return Err(OAuthError::invalid_client("a public client cannot introspect tokens").into());
@@ -91,7 +82,7 @@ impl Grants {
 
     async fn find_any(&self, text: &str) -> Result<Option<Found>, GrantError> {
         if let Some((presented, stored)) = self.find_grant(text).await? {
-            return Ok(Some(Found::Grant(presented, Box::new(stored))));
+            return Ok(Some(Found::Grant(presented, stored)));
         }
         Ok(self.find_token(text).await?.map(Found::Token))
     }

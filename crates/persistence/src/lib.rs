@@ -156,15 +156,14 @@ impl Persistence {
         &self,
         id: TokenId,
         deferred_by: Option<NodeNumber>,
-    ) -> Result<Option<Arc<StoredToken>>, PersistenceError> {
+    ) -> Result<Option<StoredToken>, PersistenceError> {
         // In this order: what leaves the queue is in the store by then.
         if let Some(entry) = self.queue.as_ref().and_then(|queue| queue.find(id)) {
-            let judged = self.store.token_judge(Arc::clone(&entry.issue)).await?;
-            return Ok(Some(Arc::new(judged)));
+            return Ok(Some(self.store.token_judge(Arc::clone(&entry.issue)).await?));
         }
         Ok(match deferred_by {
             None => self.store.token_find(id).await?,
-            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?.map(Arc::new),
+            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?,
         })
     }
 

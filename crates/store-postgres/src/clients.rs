@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, ClientSecretHash, LogKind};
 use grantry_store::{
@@ -24,9 +22,8 @@ use crate::turns::{Turn, turn_take};
 
 #[async_trait]
 impl Clients for PostgresStore {
-    async fn client_find(&self, id: &ClientId) -> StoreResult<Observed<Option<Arc<Client>>>> {
-        let Observed { seen, value } = self.readers.ask(|answer| Ask::Client(id.clone(), answer)).await?;
-        Ok(Observed { seen, value: value.map(Arc::new) })
+    async fn client_find(&self, id: &ClientId) -> StoreResult<Observed<Option<Client>>> {
+        self.readers.ask(|answer| Ask::Client(id.clone(), answer)).await
     }
 
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> StoreResult<Vec<Client>> {

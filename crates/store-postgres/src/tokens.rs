@@ -37,9 +37,8 @@ impl Tokens for PostgresStore {
         TokenWriters::UpTo(self.write_links)
     }
 
-    async fn token_find(&self, id: TokenId) -> StoreResult<Option<Arc<StoredToken>>> {
-        let found: Option<StoredToken> = self.readers.ask(|answer| Ask::Token(id, answer)).await?;
-        Ok(found.map(Arc::new))
+    async fn token_find(&self, id: TokenId) -> StoreResult<Option<StoredToken>> {
+        self.readers.ask(|answer| Ask::Token(id, answer)).await
     }
 
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> StoreResult<DeferredToken> {

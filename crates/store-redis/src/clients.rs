@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, LogKind};
@@ -15,10 +14,10 @@ type Origins = BTreeMap<String, Ids>;
 
 #[async_trait]
 impl Clients for RedisStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         self.look(|rows| {
-            let value = rows.get::<Client>(rows.names.client(id));
-            Ok(Observed { seen: rows.log_head()?.seen(), value: value?.map(Arc::new) })
+            let value = rows.get(rows.names.client(id));
+            Ok(Observed { seen: rows.log_head()?.seen(), value: value? })
         })
         .await
     }

@@ -24,8 +24,8 @@ impl Tokens for RedisStore {
         Ok(self.transact_knowing(known, |rows| apply_all(rows, &batch)).await?)
     }
 
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
-        Ok(self.look(|rows| rows.token(id)).await?.map(Arc::new))
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        self.look(|rows| rows.token(id)).await
     }
 
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
@@ -73,7 +73,7 @@ impl Tokens for RedisStore {
         let ids = self.token_ids_before(before, among).await?;
         let mut page = TokenPage { tokens: Vec::new(), next: None };
         for id in &ids {
-            let found = self.token_find_uncached(*id).await?;
+            let found = self.token_find(*id).await?;
             page.tokens.extend(found.filter(|stored| stored.token.subject == *subject));
             if page.tokens.len() == limit {
                 page.next = Some(*id);

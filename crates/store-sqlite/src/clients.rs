@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, ClientSecretHash, LogKind};
 use grantry_store::{AuditEntry, ClientChange, ClientDeletion, ClientOutcome, Clients, Observed, Result};
@@ -13,11 +11,10 @@ use crate::writer::WriteTx;
 
 #[async_trait]
 impl Clients for SqliteStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         let id = id.clone();
         let find = move |snapshot: &Snapshot<'_>| {
-            let value = client_select(snapshot, &id)?.map(Arc::new);
-            Ok(Observed { seen: snapshot.log_head()?.seen(), value })
+            Ok(Observed { seen: snapshot.log_head()?.seen(), value: client_select(snapshot, &id)? })
         };
         self.readers.run(find).await
     }

@@ -39,9 +39,8 @@ impl Tokens for SqliteStore {
         self.readers.run(move |snapshot| find_deferred(&mut Rows(snapshot), id, by)).await
     }
 
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
-        let found = self.readers.run(move |snapshot| judged(snapshot, token_select(snapshot, id)?)).await?;
-        Ok(found.map(Arc::new))
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        self.readers.run(move |snapshot| judged(snapshot, token_select(snapshot, id)?)).await
     }
 
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, LogKind, Timestamp};
 
@@ -45,7 +43,7 @@ pub enum ClientOutcome {
 
 #[async_trait]
 pub trait Clients: Send + Sync {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>>;
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>>;
 
     /// At most `limit` clients with an id above `after`, in the order of their ids.
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>>;

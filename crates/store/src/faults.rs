@@ -118,7 +118,7 @@ impl Tokens for FaultyStore {
         meet(fault, self.inner.token_write(batch)).await
     }
 
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
         self.read(self.inner.token_find(id)).await
     }
 
@@ -191,7 +191,7 @@ impl Grants for FaultyStore {
 
 #[async_trait]
 impl Clients for FaultyStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         self.read(self.inner.client_find(id)).await
     }
 

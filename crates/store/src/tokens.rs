@@ -83,11 +83,11 @@ pub trait Tokens: Send + Sync {
     }
 
     /// Where it comes from a copy, the token may have lost its slot since.
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>>;
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>>;
 
     /// The same from the row itself.
     async fn token_find_uncached(&self, id: TokenId) -> Result<Option<StoredToken>> {
-        Ok(self.token_find(id).await?.map(Arc::unwrap_or_clone))
+        self.token_find(id).await
     }
 
     /// The token, or, where it has no row, whether one may come, all in one snapshot.

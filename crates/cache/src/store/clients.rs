@@ -12,12 +12,12 @@ use super::{ATTEMPTS, CachedStore, too_slow};
 /// A client, and how much of the log was in the snapshot that it was read from.
 #[derive(Serialize, Deserialize)]
 pub struct ClientCopy {
-    client: Arc<Client>,
+    client: Client,
     seen: Seen,
 }
 
 impl ClientCopy {
-    pub fn of(Observed { seen, value: client }: Observed<Arc<Client>>) -> Self {
+    pub fn of(Observed { seen, value: client }: Observed<Client>) -> Self {
         Self { client, seen }
     }
 
@@ -35,12 +35,12 @@ impl CachedStore {
         self.tail.ask(is_current).unwrap_or(false)
     }
 
-    async fn find_client(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn find_client(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         // First: whatever is in the copy came no later.
         let seen = self.tail.seen();
         let near = self.near.as_ref().map(|near| &near.clients);
         if let Some(copy) = near.and_then(|clients| clients.get(id)).filter(|copy| self.is_current(copy)) {
-            return Ok(Observed { seen, value: Some(Arc::clone(&copy.client)) });
+            return Ok(Observed { seen, value: Some(copy.client.clone()) });
         }
         for _ in 0..ATTEMPTS {
             let beyond = self.find_client_beyond(id);
@@ -50,7 +50,7 @@ impl CachedStore {
             };
             // A row that lacks what this node knows was changed just now, or comes from a server that was deposed.
             if found.as_ref().is_none_or(|copy| self.is_current(copy)) {
-                return Ok(Observed { seen, value: found.map(|copy| Arc::clone(&copy.client)) });
+                return Ok(Observed { seen, value: found.map(|copy| copy.client.clone()) });
             }
         }
         Err(too_slow())
@@ -80,7 +80,7 @@ impl CachedStore {
 
 #[async_trait]
 impl Clients for CachedStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         fresh!(
             self,
             match (&self.near, &self.shared) {

@@ -1,7 +1,5 @@
 //! Filling the near caches at the start, beside the requests: nobody waits for it.
 
-use std::sync::Arc;
-
 use grantry_protocol::{ClientId, TokenId};
 use grantry_store::{Observed, Result};
 use metrics::{counter, histogram};
@@ -65,7 +63,7 @@ impl CachedStore {
             for client in page {
                 loaded += 1;
                 count.increment(1);
-                near.clients.insert(client.id.clone(), ClientCopy::of(Observed { seen, value: Arc::new(client) }));
+                near.clients.insert(client.id.clone(), ClientCopy::of(Observed { seen, value: client }));
             }
             if is_last {
                 break;

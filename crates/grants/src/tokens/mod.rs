@@ -3,8 +3,6 @@
 pub mod jwt;
 pub mod opaque;
 
-use std::sync::Arc;
-
 use grantry_protocol::{AccessToken, AccessTokenFormat, NodeNumber, Secret, TokenId};
 use grantry_store::StoredToken;
 
@@ -40,7 +38,7 @@ impl Grants {
 
     /// A token that was made with our keys, whether its row is written or not; `None` for anything else, and then mostly
     /// without a look-up.
-    pub(crate) async fn find_token(&self, text: &str) -> Result<Option<Arc<StoredToken>>, GrantError> {
+    pub(crate) async fn find_token(&self, text: &str) -> Result<Option<StoredToken>, GrantError> {
         let Some(recognized) = self.recognize_token(text) else { return Ok(None) };
         let stored = self.persistence.find_token(recognized.id, recognized.deferred_by).await?;
         Ok(stored.filter(|stored| stored.token.format == recognized.format))

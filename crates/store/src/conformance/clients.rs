@@ -77,7 +77,7 @@ pub async fn what_is_read_has_seen_the_head_of_the_log(harness: Harness) {
     harness.revoke(token.id).await;
     let seen = harness.head().await.seen();
     assert_eq!(seen.position.0, 2);
-    assert_eq!(find("billing").await, Observed { seen, value: Some(Arc::new(client)) });
+    assert_eq!(find("billing").await, Observed { seen, value: Some(client) });
     assert_eq!(find("nobody").await, Observed { seen, value: None });
 }
 

@@ -219,8 +219,7 @@ impl Harness {
     }
 
     pub async fn found(&self, id: &str) -> Option<Client> {
-        let found = self.store.client_find(&id.parse().unwrap()).await.unwrap();
-        found.value.map(Arc::unwrap_or_clone)
+        self.store.client_find(&id.parse().unwrap()).await.unwrap().value
     }
 
     /// Writes the client as the next version of itself.

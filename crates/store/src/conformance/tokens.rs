@@ -28,7 +28,7 @@ pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
 
     let stored = StoredToken { token: token.clone(), ended: None, ended_by_rule: false, holds_slot: true };
-    assert_eq!(harness.store.token_find_uncached(token.id).await, Ok(Some(stored.clone())));
+    assert_eq!(harness.store.token_find(token.id).await, Ok(Some(stored.clone())));
     assert_eq!(harness.store.token_find_holder(token.slot).await, Ok(Some(stored)));
 }
 

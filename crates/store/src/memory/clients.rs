@@ -1,5 +1,4 @@
 use std::ops::Bound;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use grantry_protocol::{Client, ClientId, LogKind};
@@ -24,9 +23,9 @@ impl State {
 
 #[async_trait]
 impl Clients for MemoryStore {
-    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Arc<Client>>>> {
+    async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         let state = self.state();
-        Ok(Observed { seen: state.head.0.seen(), value: state.clients.get(id).cloned().map(Arc::new) })
+        Ok(Observed { seen: state.head.0.seen(), value: state.clients.get(id).cloned() })
     }
 
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>> {

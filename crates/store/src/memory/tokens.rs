@@ -64,8 +64,8 @@ impl Tokens for MemoryStore {
         })
     }
 
-    async fn token_find(&self, id: TokenId) -> Result<Option<Arc<StoredToken>>> {
-        Ok(self.state().stored(id).map(Arc::new))
+    async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
+        Ok(self.state().stored(id))
     }
 
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {

@@ -50,7 +50,7 @@ pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Resul
 }
 
 fn render(active: &ActiveToken) -> Response {
-    let token = active.token();
+    let token = &active.token;
     let body = ActiveBody {
         active: true,
         scope: token.scope.as_str(),
