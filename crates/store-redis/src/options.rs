@@ -55,7 +55,8 @@ impl RedisOptions {
     pub fn of_url(url: &str, name: impl Into<String>) -> Self {
         let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
         let (scheme, rest) = address.split_once("://").unwrap_or(("redis", address));
-        let (credentials, places) = rest.rsplit_once('@').map_or(("", rest), |(before, after)| (before, after));
+        let (credentials, places) =
+            rest.rsplit_once('@').map_or(("", rest), |(before, after)| (before, after));
         let (hosts, database) = places.split_once('/').unwrap_or((places, ""));
         let at = if credentials.is_empty() { "" } else { "@" };
         let of_host = |host: &str| format!("{scheme}://{credentials}{at}{host}/{database}");

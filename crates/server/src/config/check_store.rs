@@ -63,7 +63,10 @@ impl Check<'_> {
             ("store.prepared", given.prepared == default.prepared),
             ("store.statement_timeout", given.statement_timeout == default.statement_timeout),
             ("store.lock_timeout", given.lock_timeout == default.lock_timeout),
-            ("store.connect_timeout", self.config.store.url.is_redis() || given.connect_timeout == default.connect_timeout),
+            (
+                "store.connect_timeout",
+                self.config.store.url.is_redis() || given.connect_timeout == default.connect_timeout,
+            ),
             ("store.write_connections", given.write_connections == default.write_connections),
             ("store.read_connections", given.read_connections == default.read_connections),
         ] {
