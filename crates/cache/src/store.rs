@@ -164,10 +164,11 @@ impl CachedStore {
 
     async fn look_for(&self, id: TokenId) -> Result<Option<StoredToken>> {
         let Some(near) = &self.near else { return self.find_beyond(id).await };
-        let found = match near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
-            Some(copy) => Some(copy),
-            None => near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?,
-        };
+        if let Some(copy) = near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
+            return Ok(Some(StoredToken::clone(&copy)));
+        }
+        let found = near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?;
+        // It may have been ended since it was read.
         Ok(found.map(|found| self.judged(StoredToken::clone(&found))))
     }
 

@@ -9,10 +9,10 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use grantry_store::{ClusterId, CopyKind, DataSpace, Precedence, Replicas, Result, SharedCopy, StoreError};
 use redis::cluster_routing::Slot;
-use redis::{IntoConnectionInfo, Pipeline, Value};
+use redis::{Pipeline, Value};
 
 use crate::errors::{Cause, Error};
-use crate::link::{Kind, Links};
+use crate::link::{self, Kind, Links};
 use crate::options::RedisOptions;
 
 /// How copies are written. Nodes that write them otherwise must not meet.
@@ -69,7 +69,7 @@ impl RedisDataSpace {
     pub async fn join(options: &RedisOptions, cluster: ClusterId) -> std::result::Result<Self, JoinError> {
         let links = Links::open(options).await.map_err(|error| match error.cause() {
             Cause::Rejected => JoinError::Refused(error),
-            _ => JoinError::Unreachable { addresses: addresses(&options.discovery), error },
+            _ => JoinError::Unreachable { addresses: link::addresses(options), error },
         })?;
         let space = Self { links, name: options.name.clone(), cluster };
         space.claim().await?;
@@ -182,10 +182,4 @@ fn put(commands: &mut Pipeline, key: &str, copy: &SharedCopy) {
             commands.cmd("EVAL").arg(PUT_GREATEST).arg(1).arg(key).arg(&copy.value).arg(millis)
         }
     };
-}
-
-/// Hosts and ports: an address may hold a password.
-fn addresses(discovery: &[String]) -> String {
-    let known = discovery.iter().filter_map(|url| url.as_str().into_connection_info().ok());
-    known.map(|info| info.addr().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -44,6 +44,11 @@ pub fn addresses(options: &RedisOptions) -> String {
     Topology::new(options).map(|topology| topology.addresses()).unwrap_or_default()
 }
 
+/// The answers to all commands of a pipeline, as the types that the caller expects.
+fn understood<T: FromRedisValue>(values: Vec<Value>) -> Result<T> {
+    Ok(redis::from_redis_value(Value::Array(values)).map_err(redis::RedisError::from)?)
+}
+
 /// One connection, or none at the moment.
 struct Line {
     answer_timeout: Duration,
@@ -82,23 +87,21 @@ impl Links {
     /// Sends the commands to the primary of `key`, whose keys must all be in the same hash slot. Doing them twice must be
     /// as good as once.
     pub async fn read<T: FromRedisValue>(&self, key: &[u8], commands: &Pipeline) -> Result<T> {
-        let values = self.reads.send(&self.topology, key, commands).await?;
-        Ok(redis::from_redis_value(Value::Array(values)).map_err(redis::RedisError::from)?)
+        understood(self.reads.send(&self.topology, key, commands).await?)
     }
 
     /// The same, on a connection of its own. Under the policy `sync` it returns when the replicas have it, or once it was
     /// noted that they do not.
     pub async fn write<T: FromRedisValue>(&self, key: &[u8], commands: &Pipeline) -> Result<T> {
         let Some((replicas, within)) = self.replication.to_wait_for() else {
-            let values = self.writes.send(&self.topology, key, commands).await?;
-            return Ok(redis::from_redis_value(Value::Array(values)).map_err(redis::RedisError::from)?);
+            return understood(self.writes.send(&self.topology, key, commands).await?);
         };
         let mut commands = commands.clone();
         commands.cmd("WAIT").arg(replicas).arg(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
         let mut values = self.writes.send(&self.topology, key, &commands).await?;
         let achieved = values.pop().map(redis::from_redis_value::<u32>);
         self.replication.achieved(achieved.transpose().map_err(redis::RedisError::from)?.unwrap_or(0));
-        Ok(redis::from_redis_value(Value::Array(values)).map_err(redis::RedisError::from)?)
+        understood(values)
     }
 
     /// A field of what each primary tells about itself.

@@ -150,7 +150,7 @@ impl Replication {
     }
 }
 
-/// Looks at the replicas again and again, from the first write on, on connections of its own.
+/// Looks at the replicas again and again, once somebody has asked for it, on a connection of its own.
 pub struct Watch {
     replication: Arc<Replication>,
     topology: Arc<Topology>,
