@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use grantry_web::Site;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,7 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tower::Service;
 
 use crate::config::Limits;
 use crate::failure::Failure;
@@ -65,17 +64,17 @@ impl Bound {
 }
 
 /// What is served on it.
-pub struct Listener {
+pub struct Listener<S> {
     /// For metrics: `public` or `admin`.
     pub name: &'static str,
     pub bound: Bound,
-    pub router: Router,
+    pub site: S,
     pub tls: Option<TlsAcceptor>,
 }
 
 /// What the connections of a listener share.
-struct Connections {
-    router: Router,
+struct Connections<S> {
+    site: S,
     tls: Option<TlsAcceptor>,
     http: auto::Builder<TokioExecutor>,
     header_timeout: Duration,
@@ -97,12 +96,12 @@ impl Drop for Place {
     }
 }
 
-impl Listener {
+impl<S: Site> Listener<S> {
     /// Serves until `stop` turns true; returns when the last connection has ended.
     pub async fn run(self, limits: Limits, mut stop: watch::Receiver<bool>) {
-        let Self { name, bound, router, tls } = self;
+        let Self { name, bound, site, tls } = self;
         let connections = Arc::new(Connections {
-            router,
+            site,
             tls,
             http: http(&limits),
             header_timeout: limits.header_timeout.as_duration(),
@@ -130,10 +129,10 @@ impl Listener {
 }
 
 /// The next connection, once there is a place for it. What waits meanwhile waits in the socket's backlog.
-async fn accept(
+async fn accept<S>(
     name: &'static str,
     socket: &TcpListener,
-    connections: &Connections,
+    connections: &Connections<S>,
 ) -> (TcpStream, SocketAddr, Place) {
     let permit =
         Arc::clone(&connections.places).acquire_owned().await.expect("the semaphore is never closed");
@@ -177,7 +176,7 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     http
 }
 
-impl Connections {
+impl<S: Site> Connections<S> {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         // An answer is one small packet: it must not wait for a second one. Should it fail, it is only slower.
         let _ = stream.set_nodelay(true);
@@ -195,16 +194,16 @@ impl Connections {
         }
     }
 
-    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    async fn serve_http<C>(&self, stream: C, peer: SocketAddr, watcher: Watcher)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoken = Arc::new(AtomicBool::new(false));
         let service = {
-            let (router, spoken) = (self.router.clone(), Arc::clone(&spoken));
+            let (site, spoken) = (self.site.clone(), Arc::clone(&spoken));
             service_fn(move |request: Request<Incoming>| {
                 spoken.store(true, Ordering::Relaxed);
-                answer(router.clone(), request, peer)
+                answer(site.clone(), request, peer)
             })
         };
         let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
@@ -226,11 +225,11 @@ impl Connections {
 }
 
 async fn answer(
-    mut router: Router,
+    site: impl Site,
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.call(request).await
+    Ok(site.answer(request).await)
 }

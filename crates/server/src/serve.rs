@@ -13,7 +13,7 @@ use std::time::Duration;
 use grantry_grants::{Grants, KeyRing, MasterKey};
 use grantry_persistence::{Persistence, ReadinessProbe};
 use grantry_store::Store;
-use grantry_web::{PersistenceFacts, WebSettings, WebState, admin_router, public_router};
+use grantry_web::{PersistenceFacts, WebSettings, WebState, admin_router, public_site};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -165,12 +165,11 @@ fn start_listeners(
 ) -> JoinSet<()> {
     let tls = tls.cloned();
     let public =
-        Listener { name: "public", bound: public, router: public_router(Arc::clone(web)), tls: tls.clone() };
-    let admin = Listener { name: "admin", bound: admin, router: admin_router(Arc::clone(web)), tls };
+        Listener { name: "public", bound: public, site: public_site(Arc::clone(web)), tls: tls.clone() };
+    let admin = Listener { name: "admin", bound: admin, site: admin_router(Arc::clone(web)), tls };
     let mut listeners = JoinSet::new();
-    for listener in [public, admin] {
-        listeners.spawn(listener.run(limits.clone(), stop.subscribe()));
-    }
+    listeners.spawn(public.run(limits.clone(), stop.subscribe()));
+    listeners.spawn(admin.run(limits.clone(), stop.subscribe()));
     listeners
 }
 
@@ -193,19 +192,19 @@ impl Drop for Background {
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::new(format!("signals cannot be heard: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -1,13 +1,20 @@
 //! Logs on standard error, metrics for `/metrics`.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grantry_web::{RequestName, current_request};
 use metrics::{describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use tokio::task::JoinHandle;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Log, LogFormat};
 use crate::failure::Failure;
@@ -37,7 +44,52 @@ pub fn start_logging(log: &Log) {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).map_event_format(NamesRequest).try_init()
+    } else {
+        builder.map_fmt_fields(NamesRequest).try_init()
+    };
+}
+
+/// Adds which request is being answered to what is logged meanwhile.
+struct NamesRequest<F>(F);
+
+/// To a line of JSON, as its last members.
+impl<S, N, F> FormatEvent<S, N> for NamesRequest<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(RequestName { id, method }) = current_request() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_suffix("}\n") {
+            Some(object) => {
+                writeln!(writer, r#"{object},"request":{{"id":"{id}","method":"{method}"}}}}"#)
+            }
+            None => writer.write_str(&line),
+        }
+    }
+}
+
+/// To a line for people, after the event's own fields.
+impl<'w, F: for<'a> FormatFields<'a>> FormatFields<'w> for NamesRequest<F> {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer.by_ref(), fields)?;
+        match current_request() {
+            Some(RequestName { id, method }) => write!(writer, " request.id={id} request.method={method}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Must come before anything that makes a metric. Called inside the runtime.

@@ -5,8 +5,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
 
+use crate::deadline::within;
 use crate::state::Limits;
 
 /// Why a body was not read.
@@ -52,13 +52,13 @@ pub async fn read(
         return Err(BodyError::ContentType(content_types[0]));
     }
     let whole = Limited::new(body, limits.max_body_bytes).collect();
-    match timeout(limits.body_timeout, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+    match within(limits.body_timeout, whole).await {
+        Some(Ok(collected)) => Ok(collected.to_bytes()),
+        Some(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(BodyError::TooLong(limits.max_body_bytes))
         }
-        Ok(Err(_)) => Err(BodyError::Unreadable),
-        Err(_) => Err(BodyError::TooSlow),
+        Some(Err(_)) => Err(BodyError::Unreadable),
+        None => Err(BodyError::TooSlow),
     }
 }
 

@@ -18,9 +18,10 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
 
 use crate::WebState;
+use crate::deadline::within;
+use crate::guard::BoxFuture;
 
 /// A scheme, the longest name that DNS has (RFC 1035 §2.3.4), a port.
 const MAX_ORIGIN_LEN: usize = "https://".len() + 253 + ":65535".len();
@@ -32,32 +33,43 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("www-authenticate,
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// The answer of `run`, for pages of other origins too. `methods` are those that the path takes.
-pub async fn open_to_pages(
-    state: &WebState,
+pub fn open_to_pages<'a>(
+    state: &'a WebState,
     methods: &'static str,
     request: Request,
-    run: impl AsyncFnOnce(Request) -> Response,
-) -> Response {
+    run: impl FnOnce(Request) -> BoxFuture<'a> + Send + 'a,
+) -> BoxFuture<'a> {
     let Some(origin) = sole_origin(request.headers()) else {
-        let mut response = run(request).await;
-        vary(&mut response);
-        return response;
+        let answer = run(request);
+        return Box::pin(async {
+            let mut response = answer.await;
+            vary(&mut response);
+            response
+        });
     };
-    // 1.
-    if is_preflight(&request) {
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        vary(&mut response);
-        if is_registered(state, &origin).await {
-            allow(&mut response, origin);
-            let headers = response.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
-            headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        }
-        return response;
+    match is_preflight(&request) {
+        true => Box::pin(answer_preflight(state, methods, origin)),
+        false => Box::pin(answer_page(state, origin, run(request))),
     }
-    // 2.
-    let (registered, mut response) = tokio::join!(is_registered(state, &origin), run(request));
+}
+
+// 1.
+async fn answer_preflight(state: &WebState, methods: &'static str, origin: HeaderValue) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    vary(&mut response);
+    if is_registered(state, &origin).await {
+        allow(&mut response, origin);
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    }
+    response
+}
+
+// 2.
+async fn answer_page(state: &WebState, origin: HeaderValue, answer: BoxFuture<'_>) -> Response {
+    let (registered, mut response) = tokio::join!(is_registered(state, &origin), answer);
     vary(&mut response);
     if registered {
         allow(&mut response, origin);
@@ -82,13 +94,13 @@ async fn is_registered(state: &WebState, origin: &HeaderValue) -> bool {
     let Some(origin) = origin.to_str().ok().filter(|origin| may_be_registered(origin)) else { return false };
     let limit: Duration = state.settings.limits.request_timeout;
     // 4.
-    match timeout(limit, state.grants.origin_is_registered(origin)).await {
-        Ok(Ok(registered)) => registered,
-        Ok(Err(error)) => {
+    match within(limit, state.grants.origin_is_registered(origin)).await {
+        Some(Ok(registered)) => registered,
+        Some(Err(error)) => {
             tracing::warn!(%error, "answered without CORS headers, since the origin could not be looked up");
             false
         }
-        Err(_) => {
+        None => {
             tracing::warn!("answered without CORS headers, since looking the origin up took too long");
             false
         }

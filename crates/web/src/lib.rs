@@ -6,14 +6,17 @@ mod attempts;
 mod body;
 mod cors;
 mod credentials;
+mod deadline;
 mod guard;
 mod health;
 mod metadata;
 mod metrics;
 mod oauth2;
+mod request;
 mod respond;
 mod routes;
 mod state;
 
-pub use routes::{admin_router, public_router};
+pub use request::{RequestName, current_request};
+pub use routes::{PublicSite, Site, admin_router, public_site};
 pub use state::{Limits, PersistenceFacts, WebSettings, WebState};

@@ -1,29 +1,80 @@
 //! Every route on one page.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use tower::Service;
 
-use crate::guard::{self, Guard};
+use crate::guard::{self, Guard, in_time, pass};
 use crate::{WebState, admin, health, metadata, oauth2, respond};
 
+/// What a listener serves. Each request carries its peer's address as `ConnectInfo`.
+pub trait Site: Clone + Send + Sync + 'static {
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Site for Router {
+    async fn answer(&self, request: Request) -> Response {
+        match self.clone().call(request).await {
+            Ok(response) => response,
+            Err::<_, Infallible>(never) => match never {},
+        }
+    }
+}
+
 /// What the internet may reach.
-pub fn public_router(state: Arc<WebState>) -> Router {
+#[derive(Clone)]
+pub struct PublicSite {
+    state: Arc<WebState>,
+    others: Router,
+}
+
+/// What is asked for with every token is called from here: the boxes of a router cost such a request as much as its flow
+/// does (docs/benchmarks.md). The rest is found by the router.
+impl Site for PublicSite {
+    async fn answer(&self, request: Request) -> Response {
+        let state = &*self.state;
+        let path = if request.method() == Method::POST { request.uri().path() } else { "" };
+        match path {
+            "/oauth2/introspect" => {
+                let run = |request| in_time(state, oauth2::introspect::post(state, request));
+                pass(state, "/oauth2/introspect", None, request, run).await
+            }
+            "/oauth2/token" => {
+                let run = |request| in_time(state, oauth2::token::post(state, request));
+                pass(state, "/oauth2/token", Some("POST"), request, run).await
+            }
+            "/oauth2/revoke" => {
+                let run = |request| in_time(state, oauth2::revoke::post(state, request));
+                pass(state, "/oauth2/revoke", Some("POST"), request, run).await
+            }
+            _ => self.others.answer(request).await,
+        }
+    }
+}
+
+pub fn public_site(state: Arc<WebState>) -> PublicSite {
     // What web pages may reach, if their origin is registered. Introspection is for resource servers, which are none.
     let posted = Router::new()
-        .route("/oauth2/token", post(oauth2::token::post))
-        .route("/oauth2/revoke", post(oauth2::revoke::post));
+        .route("/oauth2/token", any(respond::method_not_allowed))
+        .route("/oauth2/revoke", any(respond::method_not_allowed));
     let read = Router::new()
         .route("/oauth2/jwks", get(metadata::jwks))
         .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
-    let closed = Router::new().route("/oauth2/introspect", post(oauth2::introspect::post));
-    guarded(posted, &state, Some("POST"))
+    let closed = Router::new().route("/oauth2/introspect", any(respond::method_not_allowed));
+    let others = guarded(posted, &state, Some("POST"))
         .merge(guarded(read, &state, Some("GET, HEAD")))
         .merge(guarded(closed.fallback(respond::not_found), &state, None))
         .merge(health_routes())
-        .with_state(state)
+        .with_state(Arc::clone(&state));
+    PublicSite { state, others }
 }
 
 /// What operators reach.

@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::{ActiveGrant, ActiveToken, Introspection};
@@ -36,13 +34,13 @@ struct InactiveBody {
 }
 
 /// `POST /oauth2/introspect` (RFC 7662 §2).
-pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Refusal> {
-    let form = Form::read(&state, request).await?;
+pub async fn post(state: &WebState, request: Request) -> Result<Response, Refusal> {
+    let form = Form::read(state, request).await?;
     let params = form.params()?;
-    let credentials = form.credentials(&state, &params)?;
+    let credentials = form.credentials(state, &params)?;
     let request = IntrospectionRequest::parse(&params)?;
     let answer = state.grants.introspect(&credentials, request.token).await;
-    match form.checked(&state, &credentials, answer)? {
+    match form.checked(state, &credentials, answer)? {
         Introspection::Active(active) => Ok(render(&active)),
         Introspection::ActiveGrant(active) => Ok(render_refresh_token(&active)),
         Introspection::Inactive => Ok(json_no_store(StatusCode::OK, &InactiveBody { active: false })),

@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::TokenResponse;
@@ -24,10 +22,10 @@ struct Body<'a> {
 }
 
 /// `POST /oauth2/token` (RFC 6749 §3.2).
-pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Result<Response, Refusal> {
-    let form = Form::read(&state, request).await?;
+pub async fn post(state: &WebState, request: Request) -> Result<Response, Refusal> {
+    let form = Form::read(state, request).await?;
     let params = form.params()?;
-    let credentials = form.credentials(&state, &params)?;
+    let credentials = form.credentials(state, &params)?;
     let answer = match TokenRequest::parse(&params)? {
         TokenRequest::ClientCredentials(wanted) => {
             state.grants.client_credentials(&credentials, wanted).await
@@ -35,7 +33,7 @@ pub async fn post(State(state): State<Arc<WebState>>, request: Request) -> Resul
         TokenRequest::Refresh(request) => state.grants.refresh(&credentials, request, form.request_id).await,
         TokenRequest::JwtBearer(request) => state.grants.jwt_bearer(&credentials, request).await,
     };
-    let answer = form.checked(&state, &credentials, answer)?;
+    let answer = form.checked(state, &credentials, answer)?;
     Ok(render(&answer))
 }
 

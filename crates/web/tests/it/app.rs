@@ -16,10 +16,11 @@ use grantry_protocol::{
     ActiveTokenPolicy, Audience, Lifetime, ManualClock, PersistenceMode, Rng, Secret, Timestamp,
 };
 use grantry_store::{FaultyStore, MemoryStore, NodeId};
-use grantry_web::{Limits, PersistenceFacts, WebSettings, WebState, admin_router, public_router};
+use grantry_web::{
+    Limits, PersistenceFacts, PublicSite, Site, WebSettings, WebState, admin_router, public_site,
+};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 pub const ISSUER: &str = "http://127.0.0.1:8080";
 pub const ADMIN_SECRET: &str = "administrators secret";
@@ -56,7 +57,7 @@ pub struct App {
     pub grants: Arc<Grants>,
     pub persistence: Arc<Persistence>,
     pub readiness: ReadinessProbe,
-    public: Router,
+    public: PublicSite,
     admin: Router,
 }
 
@@ -170,7 +171,7 @@ impl App {
             grants,
             persistence,
             readiness,
-            public: public_router(state.clone()),
+            public: public_site(state.clone()),
             admin: admin_router(state),
         }
     }
@@ -241,8 +242,8 @@ impl App {
     }
 }
 
-async fn send(router: &Router, request: Request<Body>) -> Answer {
-    let response = router.clone().oneshot(request).await.unwrap();
+async fn send(site: &impl Site, request: Request<Body>) -> Answer {
+    let response = site.answer(request).await;
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Answer { status: head.status, headers: head.headers, text: String::from_utf8(body.to_vec()).unwrap() }

@@ -41,6 +41,8 @@ const CALLERS_LONG: usize = 64;
 const LEAST_REST: Duration = Duration::from_millis(300);
 const LONGEST_REST: Duration = Duration::from_millis(700);
 const LONGEST_REST_LONG: Duration = Duration::from_millis(6000);
+/// Of the kinds of faults, those that a short run has to show something about.
+const LEAST_PROVEN: usize = 3;
 /// Of introspections at nodes that a fault does not concern.
 const ANSWERED_ELSEWHERE: f64 = 0.99;
 /// Until a node says `inactive`, without a fault, in 99 of 100 cases.
@@ -96,8 +98,14 @@ fn check(tally: &Tally, is_long: bool) {
     assert!(tally.violations.is_empty(), "the promise was broken:\n{}", tally.violations.join("\n"));
     assert!(tally.failures.is_empty(), "without a fault something failed:\n{}", tally.failures.join("\n"));
     assert!(tally.denials.is_empty(), "what was not revoked was denied:\n{}", tally.denials.join("\n"));
-    for kind in REPEATABLE.into_iter().chain([Kind::StandbyPromoted]) {
-        assert!(tally.proves_something_about(kind), "this run proves nothing about: {}", kind.name());
+    let kinds = REPEATABLE.into_iter().chain([Kind::StandbyPromoted]);
+    // A single fault of a kind may be over before a request comes that the promise covers: a short run may miss some.
+    let proven = kinds.clone().filter(|kind| tally.proves_something_about(*kind)).count();
+    assert!(
+        proven >= if is_long { kinds.clone().count() } else { LEAST_PROVEN },
+        "it proves too little: {proven} kinds"
+    );
+    for kind in kinds {
         let share = tally.availability_elsewhere(kind);
         assert!(
             share >= ANSWERED_ELSEWHERE,
