@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, ClientId, Clock, GrantId, NodeNumber, RuleKeys, SlotKey, Subject, Timestamp, TokenId,
-    TokenState,
+    AccessToken, ClientId, Clock, Ending, Grant, GrantId, NodeNumber, RuleKeys, SlotKey, Subject, Timestamp,
+    TokenId, TokenState,
 };
 use grantry_store::{
     DeferredToken, Grants, Issue, Outage, Result, RotationOutcome, Settlement, Store, StoreError,
@@ -138,6 +138,16 @@ impl CachedStore {
             }
         };
         Ok(found.map(|stored| self.judged_grant(stored)))
+    }
+
+    fn judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        let keys = RuleKeys::from(&token);
+        let ends = |index: &grantry_revocation::Index| {
+            (index.is_ended_by_rule(&keys), index.is_ended(token.id, &keys))
+        };
+        let (ended_by_rule, is_ended) = self.tail.ask(ends).ok_or_else(too_slow)?;
+        let ended = (is_ended && !ended_by_rule).then_some(Ending::Revoked);
+        Ok(StoredToken { ended, ended_by_rule, holds_slot: false, token })
     }
 
     fn judged_grant(&self, mut stored: StoredGrant) -> StoredGrant {
@@ -268,7 +278,9 @@ impl CachedStore {
             ) => self.keep_holder(active(&issue.token)),
             (_, WriteOutcome::SlotHeld(holder)) => self.keep_holder(StoredToken::clone(holder)),
             (TokenWrite::Open(opening), WriteOutcome::Opened) => self.keep_holder(active(&opening.token)),
-            (TokenWrite::Rotate(rotation), WriteOutcome::Rotated(RotationOutcome::Refreshed { .. })) => {
+            (TokenWrite::Rotate(rotation), WriteOutcome::Rotated(RotationOutcome::Refreshed { .. }))
+                if rotation.is_stored =>
+            {
                 self.keep_holder(active(&rotation.token));
             }
             (_, WriteOutcome::Rotated(RotationOutcome::Repeated { token, .. })) => {
@@ -344,6 +356,11 @@ impl Tokens for CachedStore {
         fresh!(self, self.judged(self.inner.token_judge(Arc::clone(&issue)).await?))
     }
 
+    /// The index has every end that there is, so the store is not asked.
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        fresh!(self, self.judge_unstored(token.clone())?)
+    }
+
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
         fresh!(self, self.find_holder(slot).await?)
     }
@@ -376,6 +393,10 @@ impl Tokens for CachedStore {
 impl Grants for CachedStore {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         fresh!(self, self.find_grant(id).await?)
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        fresh!(self, self.judged_grant(self.inner.grant_judge_unstored(grant.clone()).await?))
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

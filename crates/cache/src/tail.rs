@@ -10,6 +10,9 @@
 //!    to it, and the epoch is raised, so that what was made under the lost entries is not taken for later than what
 //!    takes their place.
 
+mod proof;
+mod recent;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -20,6 +23,9 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use self::recent::LastEntries;
+pub use self::recent::{Following, Recent};
 
 /// The most entries that are read, or given back, at a time.
 const PAGE: usize = 4096;
@@ -62,6 +68,7 @@ pub struct Tail {
     boot: Arc<dyn BootClock>,
     /// Absent until the log was read for the first time.
     index: RwLock<Option<Index>>,
+    recent: Recent,
     progress: watch::Sender<Progress>,
     /// The last entry about a client, and about the settings; where the log was read anew, its head.
     clients_changed: watch::Sender<Seen>,
@@ -88,6 +95,7 @@ impl Tail {
             clock,
             boot,
             index: RwLock::new(None),
+            recent: Recent::new(),
             progress: watch::Sender::default(),
             clients_changed: watch::Sender::new(Seen::NOTHING),
             settings_changed: watch::Sender::new(Seen::NOTHING),
@@ -263,8 +271,8 @@ impl Tail {
         let mut has_news = false;
         loop {
             let Some(head) = self.head() else {
-                let log = self.read_all().await?;
-                self.read_anew(log.head());
+                let (log, last) = self.read_all().await?;
+                self.read_anew(log.head(), last);
                 *self.index_mut() = Some(log);
                 has_news = true;
                 continue;
@@ -280,7 +288,7 @@ impl Tail {
                     // Whatever is alive by one of the two clocks can still be asked for.
                     index.forget(page.now.min(self.clock.now()));
                     self.meters.look(index);
-                    followed
+                    followed.inspect(|_| self.recent.learn(&page, index.seen()))
                 }
                 None => continue,
             };
@@ -309,23 +317,26 @@ impl Tail {
     }
 
     /// Whatever was read before may be out of date: entries about it may be forgotten by now.
-    fn read_anew(&self, head: LogHead) {
+    fn read_anew(&self, head: LogHead, last: LastEntries) {
         for changed in [&self.clients_changed, &self.settings_changed] {
             changed.send_replace(head.seen());
         }
+        self.recent.restart(head.seen(), last);
     }
 
     /// By probes, since head and entries that were read from two servers do not belong together. What the node has applied
     /// is of no epoch meanwhile, so that nobody takes it for the place where it reads.
-    async fn read_all(&self) -> Result<Index> {
+    async fn read_all(&self) -> Result<(Index, LastEntries)> {
         let from =
             |position| Probe { node: self.node, applied: Seen { epoch: Epoch(0), position }, limit: PAGE };
         let mut page = self.store.revocation_probe(from(Position(0))).await?;
-        let mut reading = Reading::from(page.head);
+        let (mut reading, mut last) = (Reading::from(page.head), LastEntries::default());
+        last.extend(&page.entries);
         while !reading.take(&page.entries) {
             page = self.store.revocation_probe(from(reading.after())).await?;
+            last.extend(&page.entries);
         }
-        Ok(reading.finish())
+        Ok((reading.finish(), last))
     }
 
     // 5.
@@ -334,7 +345,7 @@ impl Tail {
             ?interrupted,
             "the revocation log does not go on from what this node has read; it is read anew"
         );
-        let log = self.read_all().await?;
+        let (log, last) = self.read_all().await?;
         let now = self.clock.now();
         let missing = self.ask(|index| index.missing_from(&log, now)).unwrap_or_default();
         let mut from = log.head();
@@ -357,7 +368,7 @@ impl Tail {
             );
             (raise_epoch, rest) = (false, others);
         }
-        self.read_anew(log.head());
+        self.read_anew(log.head(), last);
         if let Some(index) = self.index_mut().as_mut() {
             index.adopt(log, now);
         }

@@ -8,8 +8,8 @@ use grantry_protocol::{AccessTokenFormat, GrantState, NodeNumber, Seen, Timestam
 use grantry_store::{StoredGrant, StoredToken};
 use serde::Serialize;
 
-use crate::tokens::Recognized;
-use crate::tokens::opaque::{self, RefreshToken};
+use crate::tokens::opaque::RefreshToken;
+use crate::tokens::{Recognized, RecognizedRow};
 use crate::{GrantError, Grants};
 
 /// What the text itself says.
@@ -100,6 +100,8 @@ enum Place {
     Queue(NodeNumber),
     DrainedRow(NodeNumber),
     Unknown(NodeNumber),
+    /// Mode none.
+    Text,
     Nowhere,
 }
 
@@ -119,6 +121,9 @@ impl fmt::Display for Place {
             Self::Unknown(by) => {
                 write!(f, "no row in the store yet; node {by} may have it in its queue, in mode async")
             }
+            Self::Text => f.write_str(
+                "nowhere: it says everything itself, in mode none, and only the revocation log ends it early",
+            ),
             Self::Nowhere => f.write_str("nowhere: there is no row in the store"),
         }
     }
@@ -126,12 +131,18 @@ impl fmt::Display for Place {
 
 impl Grants {
     pub async fn inspect(&self, text: &str) -> Result<Inspection, GrantError> {
-        if let Some(presented) = opaque::read_refresh(&self.keys, text) {
-            let stored = self.store.grant_find(presented.grant).await?;
-            return Ok(self.explain_refresh_token(presented, stored));
+        if let Some(recognized) = self.recognize_refresh(text) {
+            let stored = self.find_grant(text).await?.map(|(_, stored)| stored);
+            return Ok(self.explain_refresh_token(recognized.token, stored));
         }
-        let Some(recognized) = self.recognize_token(text) else {
-            return Ok(Inspection {
+        let recognized = match self.recognize_token(text) {
+            Some(Recognized::Row(recognized)) => recognized,
+            Some(Recognized::Unstored(token)) => {
+                let row = RecognizedRow { id: token.id, format: token.format, deferred_by: None };
+                let judged = self.store.token_judge_unstored(*token).await?;
+                return Ok(self.explain(row, &Place::Text, Some(judged)));
+            }
+            None => return Ok(Inspection {
                 origin: Origin::NotOurs,
                 active: false,
                 explanation: "This was not made with the keys of this deployment, or with one that was revoked or has \
@@ -139,7 +150,7 @@ impl Grants {
                     .to_owned(),
                 token: None,
                 refresh_token: None,
-            });
+            }),
         };
         let is_queued = self.persistence.is_queued(recognized.id);
         let found = self.persistence.find_token(recognized.id, recognized.deferred_by).await;
@@ -163,10 +174,13 @@ impl Grants {
         }
     }
 
-    fn explain(&self, recognized: Recognized, place: &Place, stored: Option<StoredToken>) -> Inspection {
+    fn explain(&self, recognized: RecognizedRow, place: &Place, stored: Option<StoredToken>) -> Inspection {
         let now = self.clock.now();
         let state = stored.as_ref().map(|stored| stored.state(now));
         let explanation = match (&stored, state) {
+            (Some(_), Some(TokenState::Retired)) if matches!(place, Place::Text) => {
+                "It is honoured until it expires. It was not stored, so it is not handed out again.".to_owned()
+            }
             (Some(stored), Some(state)) => explain_state(stored, state),
             (None, _) if matches!(place, Place::Unknown(_)) => {
                 "Whether it is active is not known: its row may still be on its way from the node that answered with it. \

@@ -3,7 +3,8 @@
 //! 1. Authenticate the caller (RFC 7662 §2.1). The token is looked up meanwhile, so that both reads share a trip to
 //!    the store; nothing of it is told to a caller that fails.
 //! 2. A token that was not made with our keys is inactive; the store is not asked for it. Otherwise its row is read,
-//!    or its grant's, with all that may have ended it, in one snapshot.
+//!    or its grant's, with all that may have ended it, in one snapshot. A token without a row says itself what it is; the
+//!    revocation log is asked whether it was ended.
 //! 3. The caller may see it if it is its own, or if the caller holds `grantry:introspect`; an access token also if it is
 //!    meant for the caller. To anybody else it is inactive: that it exists is nobody else's business (RFC 7662 §4).
 //! 4. An access token is active if it is ACTIVE or RETIRED. A refresh token is active if its grant is, and it is the
@@ -82,7 +83,7 @@ impl Grants {
 
     async fn find_any(&self, text: &str) -> Result<Option<Found>, GrantError> {
         if let Some((presented, stored)) = self.find_grant(text).await? {
-            return Ok(Some(Found::Grant(presented, stored)));
+            return Ok(Some(Found::Grant(presented.token, stored)));
         }
         Ok(self.find_token(text).await?.map(Found::Token))
     }

@@ -10,7 +10,7 @@ use grantry_protocol::{
 use grantry_store::{Issue, StoredToken};
 use metrics::counter;
 
-use crate::tokens::opaque::{self, RefreshToken};
+use crate::tokens::IssuedToken;
 use crate::{GrantError, Grants};
 
 /// A successful answer of the token endpoint (RFC 6749 §5.1).
@@ -30,7 +30,9 @@ impl Grants {
         client: &Client,
         slot: &Slot,
     ) -> Result<Option<StoredToken>, GrantError> {
-        if self.settings().policy_for(client) != ActiveTokenPolicy::Reuse {
+        let settings = self.settings();
+        let is_stored = settings.persistence_for(client) != PersistenceMode::None;
+        if !is_stored || settings.policy_for(client) != ActiveTokenPolicy::Reuse {
             return Ok(None);
         }
         Ok(self.persistence.find_holder(slot.key()).await?)
@@ -38,15 +40,26 @@ impl Grants {
 
     /// The holder again, if it has enough life left and comes from the same grant; otherwise a new token, or that of
     /// a request that was faster: see `persistence/src/recovery/`. Whichever it is, it is committed, or queued where the
-    /// client's mode is async.
+    /// client's mode is async. In mode none it is always a new one.
     pub(crate) async fn obtain_token(
         &self,
         client: &Client,
         slot: Slot,
         authority: impl Into<Authority>,
         holder: Option<StoredToken>,
-    ) -> Result<AccessToken, GrantError> {
+    ) -> Result<IssuedToken, GrantError> {
         let authority = authority.into();
+        let mode = self.settings().persistence_for(client);
+        if mode == PersistenceMode::None {
+            let is_of_grant = slot.grant.is_some();
+            let token = self.new_token(client, slot, authority);
+            // The slot of one login has no earlier token.
+            let policy = match is_of_grant {
+                true => ActiveTokenPolicy::Multiple,
+                false => self.settings().policy_for(client),
+            };
+            return self.issue_unstored(token, policy).await;
+        }
         let min_life = self.settings().reuse_minimum_life_for(client);
         let observed = match holder {
             Some(holder) if holder.is_reusable(self.clock.now(), min_life, authority.grant) => {
@@ -57,7 +70,6 @@ impl Grants {
         let token = self.new_token(client, slot, authority);
         let policy = self.settings().policy_for(client);
         let issue = Arc::new(Issue { token, policy, observed, min_life });
-        let mode = self.settings().persistence_for(client);
         match self.persistence.issue(Arc::clone(&issue), mode).await? {
             Persisted::Issued { deferred_by } => {
                 count_issued(if deferred_by.is_some() {
@@ -65,10 +77,22 @@ impl Grants {
                 } else {
                     PersistenceMode::Sync
                 });
-                Ok(AccessToken { deferred_by, ..Arc::unwrap_or_clone(issue).token })
+                Ok(IssuedToken::stored(AccessToken { deferred_by, ..Arc::unwrap_or_clone(issue).token }))
             }
             Persisted::Winner(winner) => Ok(reused(*winner)),
         }
+    }
+
+    /// The token without a row, and where the policy is `replace` as the only one of its slot.
+    pub(crate) async fn issue_unstored(
+        &self,
+        token: AccessToken,
+        policy: ActiveTokenPolicy,
+    ) -> Result<IssuedToken, GrantError> {
+        let keep_until = self.clock.now() + self.settings().rule_memory();
+        let token = self.persistence.issue_unstored(token, policy, keep_until).await?;
+        count_issued(PersistenceMode::None);
+        Ok(IssuedToken { token, is_stored: false })
     }
 
     /// A token that nobody has yet.
@@ -85,14 +109,14 @@ impl Grants {
 
     pub(crate) async fn respond(
         &self,
-        token: &AccessToken,
-        refresh_token: Option<RefreshToken>,
+        issued: &IssuedToken,
+        refresh_token: Option<Secret>,
     ) -> Result<TokenResponse, GrantError> {
         Ok(TokenResponse {
-            access_token: self.write_token(token).await?,
-            expires_in: token.expires_in(self.clock.now()),
-            scope: token.scope.clone(),
-            refresh_token: refresh_token.map(|token| opaque::write_refresh(&self.keys, token)),
+            access_token: self.write_token(issued).await?,
+            expires_in: issued.token.expires_in(self.clock.now()),
+            scope: issued.token.scope.clone(),
+            refresh_token,
         })
     }
 
@@ -126,7 +150,7 @@ pub(crate) fn count_issued(mode: PersistenceMode) {
     counter!("grantry_tokens_issued_total", "mode" => mode.as_str()).increment(1);
 }
 
-fn reused(stored: StoredToken) -> AccessToken {
+fn reused(stored: StoredToken) -> IssuedToken {
     counter!("grantry_tokens_reused_total").increment(1);
-    stored.token
+    IssuedToken::stored(stored.token)
 }

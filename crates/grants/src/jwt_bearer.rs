@@ -14,13 +14,14 @@
 //!    pair: the live grant with its token, or with a new one where that is used up; otherwise a new grant, or that of a
 //!    request that was faster: see `persistence/src/recovery/`.
 //! 9. With refresh tokens and binding `grant`: a new grant each time.
+//! 10. In mode none a new grant each time, too, and nothing is written: the refresh token carries it.
 
 use std::sync::Arc;
 
 use grantry_persistence::Opened;
 use grantry_protocol::{
-    Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest, OAuthError, PersistenceMode, Secret,
-    Seen, Slot, SlotBinding, Subject,
+    AccessToken, ActiveTokenPolicy, Authority, Client, Grant, GrantId, GrantType, JwtBearerRequest,
+    OAuthError, PersistenceMode, Secret, Seen, Slot, SlotBinding, Subject,
 };
 use grantry_store::Opening;
 
@@ -28,7 +29,8 @@ use crate::assertions::{CheckedAssertion, Claims};
 use crate::authenticate::AuthenticatedClient;
 use crate::issuing::{allowed_scope, count_issued};
 use crate::key_sets::{Owner, Unverified};
-use crate::tokens::opaque::RefreshToken;
+use crate::tokens::IssuedToken;
+use crate::tokens::opaque::{self, RefreshToken};
 use crate::{Credentials, GrantError, Grants, TokenResponse};
 
 impl Grants {
@@ -68,6 +70,11 @@ impl Grants {
                 self.respond(&token, None).await
             }
             // 8.
+            (true, SlotBinding::None)
+                if self.settings().persistence_for(&client) == PersistenceMode::None =>
+            {
+                self.open_grant(&client, self.new_grant_id(), slot, seen).await
+            }
             (true, SlotBinding::None) => self.pair_of_slot(&client, slot, seen).await,
             // 9.
             (true, SlotBinding::Grant) => {
@@ -133,7 +140,7 @@ impl Grants {
                     found => found,
                 };
                 let token = self.obtain_token(client, slot, grant.authority(), holder).await?;
-                self.respond(&token, Some(refresh_token(&grant))).await
+                self.respond(&token, Some(self.refresh_token(&grant))).await
             }
             None => self.open_grant(client, self.new_grant_id(), slot, seen).await,
         }
@@ -149,8 +156,37 @@ impl Grants {
     ) -> Result<TokenResponse, GrantError> {
         let is_found_by_slot = slot.grant.is_none();
         let token = self.new_token(client, slot, Authority { seen, grant: Some(id), session: None });
+        // 10.
+        if self.settings().persistence_for(client) == PersistenceMode::None {
+            let policy = match is_found_by_slot {
+                true => self.settings().policy_for(client),
+                false => ActiveTokenPolicy::Multiple,
+            };
+            let issued = self.issue_unstored(token, policy).await?;
+            let grant = self.grant_of(&issued.token, id, is_found_by_slot);
+            let refresh_token = opaque::write_sealed_refresh(&self.keys, &grant, grant.counter);
+            return self.respond(&issued, Some(refresh_token)).await;
+        }
+        let grant = self.grant_of(&token, id, is_found_by_slot);
+        let opening = Arc::new(Opening { grant, token, policy: self.settings().policy_for(client) });
+        let min_life = self.settings().reuse_minimum_life_for(client);
+        match self.persistence.open(Arc::clone(&opening), min_life).await? {
+            Opened::New => {
+                count_issued(PersistenceMode::Sync);
+                let Opening { grant, token, .. } = Arc::unwrap_or_clone(opening);
+                self.respond(&IssuedToken::stored(token), Some(self.refresh_token(&grant))).await
+            }
+            Opened::Joined { grant, token } => {
+                let refresh_token = self.refresh_token(&grant.grant);
+                self.respond(&IssuedToken::stored(*token), Some(refresh_token)).await
+            }
+        }
+    }
+
+    /// A grant that begins with this token, and has seen what the token has.
+    fn grant_of(&self, token: &AccessToken, id: GrantId, is_found_by_slot: bool) -> Grant {
         let now = self.clock.now();
-        let grant = Grant {
+        Grant {
             id,
             slot: is_found_by_slot.then_some(token.slot),
             client_id: token.client_id.clone(),
@@ -159,31 +195,22 @@ impl Grants {
             scope: token.scope.clone(),
             audience: token.audience.clone(),
             session: None,
-            seen,
+            seen: token.authority.seen,
             created_at: now,
             expires_at: now + self.settings().refresh_token_lifetime.as_duration(),
             idle_expires_at: now + self.settings().refresh_token_idle.as_duration(),
             counter: 0,
             rotated_at: now,
             access_token: token.id,
-        };
-        let opening = Arc::new(Opening { grant, token, policy: self.settings().policy_for(client) });
-        let min_life = self.settings().reuse_minimum_life_for(client);
-        match self.persistence.open(Arc::clone(&opening), min_life).await? {
-            Opened::New => {
-                count_issued(PersistenceMode::Sync);
-                self.respond(&opening.token, Some(refresh_token(&opening.grant))).await
-            }
-            Opened::Joined { grant, token } => self.respond(&token, Some(refresh_token(&grant.grant))).await,
         }
+    }
+
+    /// The one that is good.
+    fn refresh_token(&self, grant: &Grant) -> Secret {
+        opaque::write_refresh(&self.keys, RefreshToken { grant: grant.id, counter: grant.counter })
     }
 
     fn new_grant_id(&self) -> GrantId {
         self.ids.grant(self.clock.now(), self.rng.as_ref())
     }
-}
-
-/// The one that is good.
-const fn refresh_token(grant: &Grant) -> RefreshToken {
-    RefreshToken { grant: grant.id, counter: grant.counter }
 }

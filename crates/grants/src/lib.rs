@@ -9,6 +9,7 @@ mod client_credentials;
 mod clients;
 mod cluster;
 mod error;
+mod feed;
 mod foreign_uses;
 mod inspect;
 mod introspect;
@@ -36,6 +37,7 @@ use foreign_uses::ForeignUses;
 use key_sets::KeySets;
 use settings::LiveSettings;
 
+pub use grantry_cache::{Feed, FeedAnswer, FeedPlace};
 pub use grantry_store::{KeyPurpose, NodeId, ReplicationMode, ReplicationState, Standby};
 
 pub use admin::Actor;
@@ -43,6 +45,7 @@ pub use authenticate::{Credentials, Proof};
 pub use clients::{ClientAdminError, ClientWithSecret, NewClient};
 pub use cluster::{Cluster, ClusterNode, Confirmation};
 pub use error::GrantError;
+pub use feed::FeedSubscriber;
 pub use inspect::{Inspection, Origin};
 pub use introspect::{ActiveGrant, ActiveToken, Introspection};
 pub use issuing::TokenResponse;
@@ -68,6 +71,7 @@ pub struct Grants {
     keeper: Option<Arc<dyn ClientKeeper>>,
     key_sets: KeySets,
     foreign_uses: ForeignUses,
+    feed: Option<Arc<Feed>>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     ids: TimeOrderedIds,
@@ -86,8 +90,8 @@ impl Grants {
         let key_sets = KeySets::new(fetch, Arc::clone(&clock));
         let settings = Arc::new(LiveSettings::new(Arc::clone(&store), settings.into()));
         let (foreign_uses, ids) = (ForeignUses::default(), TimeOrderedIds::default());
-        let keeper = None;
-        Self { store, persistence, keys, settings, keeper, key_sets, foreign_uses, clock, rng, ids }
+        let (keeper, feed) = (None, None);
+        Self { store, persistence, keys, settings, keeper, key_sets, foreign_uses, feed, clock, rng, ids }
     }
 
     /// How often a client secret was checked, successfully or not.

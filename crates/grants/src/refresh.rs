@@ -5,7 +5,9 @@
 //!    was not made with our keys is not looked up.
 //! 2. The client may refresh.
 //! 3. The grant exists, was not ended, and is this client's. Another client's refresh token is refused and recorded in
-//!    the audit trail (`foreign_uses.rs`); the grant stays as it is, since whoever found a token must not be able to end what it is for.
+//!    the audit trail (`foreign_uses.rs`); the grant stays as it is, since whoever found a token must not be able to end
+//!    what it is for. A grant that was opened in mode none comes with its refresh token; its row, if it was ever rotated,
+//!    says how often.
 //! 4. The scope is part of the grant's (RFC 6749 §6), the audience part of the grant's (RFC 8707 §2.2). What the
 //!    client is no longer registered for does not come out of a refresh: asked for by name it is refused, otherwise it
 //!    is left out, and refused only if nothing remains.
@@ -21,20 +23,25 @@
 //!      (RFC 9700 §4.14.2).
 //!    - *Ahead:* the store has lost a commit. Refused and counted, and never called reuse.
 //!    - *Over:* ended or expired meanwhile. Refused.
+//!
+//!    In mode none the access token gets no row. A grant without a row gets one here, by the same update, so two nodes
+//!    cannot both spend its first refresh token. Under rotation `never` there is nothing to spend: nothing is written, and
+//!    the answer has a refresh token that says the later idle end.
 //! 7. Whatever the reason of a refusal in 3 and 6, its description is the same: the difference would only help a thief.
 
 use std::sync::Arc;
 
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, Client, Grant, GrantState, OAuthError, PersistenceMode, RefreshRequest,
-    RefreshTokenRotation, RequestId, ScopeSet, Slot,
+    AccessToken, ActiveTokenPolicy, Audience, Client, ClientId, Grant, GrantState, OAuthError,
+    PersistenceMode, RefreshRequest, RefreshTokenRotation, RequestId, ScopeSet, Slot, Timestamp,
 };
-use grantry_store::{AuditEntry, Rotation, RotationOutcome, StoredGrant};
+use grantry_store::{AuditEntry, Rotation, RotationOutcome, StoredGrant, Unwritten};
 use metrics::counter;
 use serde_json::json;
 
 use crate::issuing::count_issued;
 use crate::tokens::opaque::{self, RefreshToken};
+use crate::tokens::{IssuedToken, RecognizedRefresh};
 use crate::{Credentials, GrantError, Grants, TokenResponse};
 
 impl Grants {
@@ -60,7 +67,7 @@ impl Grants {
         let Some((presented, stored)) = found? else { return Err(refused("unknown")) };
         if stored.grant.client_id != client.id {
             if self.foreign_uses.is_new(stored.grant.id, &client.id, self.clock.now()) {
-                let audit = self.audit("grant.foreign_client", &client, presented, request_id);
+                let audit = self.audit("grant.foreign_client", &client, presented.token, request_id);
                 self.store.audit_append(audit).await?;
             }
             return Err(refused("foreign_client"));
@@ -69,43 +76,69 @@ impl Grants {
         if stored.state(self.clock.now()) == GrantState::Revoked {
             return Err(refused("over"));
         }
-        let grant = stored.grant;
+        let grant = &stored.grant;
         // 4.
-        let scope = narrowed_scope(&client, &grant, request.wanted.scope)?;
-        let audience = self.narrowed_audience(&client, &grant, request.wanted.audience)?;
+        let scope = narrowed_scope(&client, grant, request.wanted.scope)?;
+        let audience = self.narrowed_audience(&client, grant, request.wanted.audience)?;
         // 5.
-        let token = self.new_token(&client, slot_of(&client, &grant, scope, audience), grant.authority());
+        let token = self.new_token(&client, slot_of(&client, grant, scope, audience), grant.authority());
         // 6.
+        let mode = self.settings().persistence_for(&client);
         let policy = match self.settings().policy_for(&client) {
             ActiveTokenPolicy::Replace => ActiveTokenPolicy::Replace,
             ActiveTokenPolicy::Reuse | ActiveTokenPolicy::Multiple => ActiveTokenPolicy::Multiple,
         };
-        let rotation = Arc::new(Rotation {
+        let advance = client.metadata.refresh_token_rotation == RefreshTokenRotation::Always;
+        // A row differs from what the refresh token says, at the least by the access token.
+        let has_row = presented.origin.as_ref() != Some(grant);
+        if mode == PersistenceMode::None && !advance && !has_row {
+            return self.refresh_unwritten(presented.token, stored, token, policy).await;
+        }
+        let rotation = Rotation {
             grant: grant.id,
-            presented: presented.counter,
-            advance: client.metadata.refresh_token_rotation == RefreshTokenRotation::Always,
+            origin: None,
+            presented: presented.token.counter,
+            advance,
             grace: self.settings().refresh_grace.as_duration(),
             idle: self.settings().refresh_token_idle.as_duration(),
             token,
+            is_stored: mode != PersistenceMode::None,
             policy,
-            keep_until: self.clock.now() + self.settings().grant_end_memory(),
-            reuse_audit: self.audit("grant.reuse", &client, presented, request_id),
-        });
-        let successor = |counter| Some(RefreshToken { grant: grant.id, counter });
+            token_life: self.settings().retention_time.as_duration(),
+            keep_until: self.grant_end_remembered_until(presented.origin.as_ref()),
+            reuse_audit: self.audit("grant.reuse", &client, presented.token, request_id),
+        };
+        self.rotate(&client.id, rotation, presented, request_id).await
+    }
+
+    async fn rotate(
+        &self,
+        client: &ClientId,
+        rotation: Rotation,
+        presented: RecognizedRefresh,
+        request_id: RequestId,
+    ) -> Result<TokenResponse, GrantError> {
+        let grant = rotation.grant;
+        let successor = |counter| match &presented.origin {
+            None => Some(opaque::write_refresh(&self.keys, RefreshToken { grant, counter })),
+            Some(origin) => Some(opaque::write_sealed_refresh(&self.keys, origin, counter)),
+        };
+        let rotation = Arc::new(Rotation { origin: presented.origin.clone().map(Arc::new), ..rotation });
         match self.persistence.rotate(Arc::clone(&rotation)).await? {
             RotationOutcome::Refreshed { counter } => {
                 count("refreshed");
-                count_issued(PersistenceMode::Sync);
-                self.respond(&rotation.token, successor(counter)).await
+                let Rotation { token, is_stored, .. } = Arc::unwrap_or_clone(rotation);
+                count_issued(if is_stored { PersistenceMode::Sync } else { PersistenceMode::None });
+                self.respond(&IssuedToken { token, is_stored }, successor(counter)).await
             }
             RotationOutcome::Repeated { counter, token } => {
                 count("repeated");
-                self.respond(&token.token, successor(counter)).await
+                self.respond(&IssuedToken::stored(token.token), successor(counter)).await
             }
             RotationOutcome::TooSlow => Err(refused("too_slow")),
             RotationOutcome::Reused => {
                 tracing::warn!(
-                    grant = %grant.id, client = %client.id, %request_id,
+                    %grant, %client, %request_id,
                     "a spent refresh token came back after the grace; its grant was ended"
                 );
                 Err(refused("reused"))
@@ -113,7 +146,7 @@ impl Grants {
             RotationOutcome::Ahead => {
                 counter!("grantry_refresh_ahead_total").increment(1);
                 tracing::warn!(
-                    grant = %grant.id, client = %client.id, %request_id,
+                    %grant, %client, %request_id,
                     "a refresh token is newer than its grant: the store has lost commits that were acknowledged"
                 );
                 Err(refused("ahead"))
@@ -123,13 +156,54 @@ impl Grants {
         }
     }
 
-    /// What a refresh token of ours carries, and the row of its grant.
+    /// Of a grant without a row whose refresh token is not rotated.
+    async fn refresh_unwritten(
+        &self,
+        presented: RefreshToken,
+        stored: StoredGrant,
+        token: AccessToken,
+        policy: ActiveTokenPolicy,
+    ) -> Result<TokenResponse, GrantError> {
+        let now = self.clock.now();
+        if presented.counter > 0 {
+            counter!("grantry_refresh_ahead_total").increment(1);
+            return Err(refused("ahead"));
+        }
+        if !stored.is_active(now) {
+            return Err(refused("over"));
+        }
+        if policy == ActiveTokenPolicy::Replace {
+            // By its id: the end of the slot would be one of the grant, too.
+            let last = stored.grant.access_token;
+            let expires_by = last.made_at() + self.settings().retention_time.as_duration();
+            self.persistence.revoke(last, Some(Unwritten { by: None, expires_by }), None).await?;
+        }
+        let issued = self.issue_unstored(token, ActiveTokenPolicy::Multiple).await?;
+        let idle_expires_at = now + self.settings().refresh_token_idle.as_duration();
+        let grant = Grant { idle_expires_at, rotated_at: now, access_token: issued.token.id, ..stored.grant };
+        count("refreshed");
+        let refresh_token = opaque::write_sealed_refresh(&self.keys, &grant, 0);
+        self.respond(&issued, Some(refresh_token)).await
+    }
+
+    /// What a refresh token of ours carries, and where its grant stands.
     pub(crate) async fn find_grant(
         &self,
         text: &str,
-    ) -> Result<Option<(RefreshToken, StoredGrant)>, GrantError> {
-        let Some(token) = opaque::read_refresh(&self.keys, text) else { return Ok(None) };
-        Ok(self.store.grant_find(token.grant).await?.map(|stored| (token, stored)))
+    ) -> Result<Option<(RecognizedRefresh, StoredGrant)>, GrantError> {
+        let Some(recognized) = self.recognize_refresh(text) else { return Ok(None) };
+        let found = match &recognized.origin {
+            None => self.store.grant_find(recognized.token.grant).await?,
+            Some(origin) => Some(self.store.grant_judge_unstored(origin.clone()).await?),
+        };
+        Ok(found.map(|stored| (recognized, stored)))
+    }
+
+    /// Until when the log has to know that a grant was ended. One that need not have a row is known by the log alone.
+    pub(crate) fn grant_end_remembered_until(&self, origin: Option<&Grant>) -> Timestamp {
+        let now = self.clock.now();
+        let ends = origin.map_or(now, |origin| origin.expires_at.max(now));
+        ends + self.settings().grant_end_memory()
     }
 
     fn narrowed_audience(

@@ -7,12 +7,13 @@
 //!    is, at the cost of one entry; what is asked for afterwards has seen it and lives.
 
 use grantry_protocol::{
-    ClientId, GrantId, LogEntry, LogHead, LogKind, NodeNumber, Position, Rule, SessionId, Subject, TokenId,
+    AccessToken, ClientId, Grant, GrantId, LogEntry, LogHead, LogKind, NodeNumber, Position, Rule, SessionId,
+    Subject, TokenId,
 };
-use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend};
+use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend, Unwritten};
 use serde_json::json;
 
-use crate::tokens::{Recognized, opaque};
+use crate::tokens::{Recognized, RecognizedRefresh, RecognizedRow};
 use crate::{Actor, GrantError, Grants};
 
 /// What is to end.
@@ -24,9 +25,13 @@ pub enum RevocationTarget {
         id: TokenId,
         by: NodeNumber,
     },
+    /// A token that has no row.
+    Unstored(Box<AccessToken>),
     Client(ClientId),
     Subject(Subject),
     Grant(GrantId),
+    /// A grant that need not have a row, as its refresh token says it.
+    UnstoredGrant(Box<Grant>),
     Session(SessionId),
     All,
 }
@@ -61,8 +66,16 @@ impl Grants {
         let rule = match target {
             // 1.
             RevocationTarget::Token(id) => return self.revoke_one(id, None, actor).await,
-            RevocationTarget::Deferred { id, by } => return self.revoke_one(id, Some(by), actor).await,
+            RevocationTarget::Deferred { id, by } => {
+                let unwritten = self.settings().unwritten(id, by);
+                return self.revoke_one(id, Some(unwritten), actor).await;
+            }
+            RevocationTarget::Unstored(token) => {
+                let unwritten = Unwritten { by: None, expires_by: token.expires_at };
+                return self.revoke_one(token.id, Some(unwritten), actor).await;
+            }
             RevocationTarget::Grant(id) => return self.revoke_one_grant(id, actor).await,
+            RevocationTarget::UnstoredGrant(grant) => return self.revoke_unstored_grant(*grant, actor).await,
             // 2.
             RevocationTarget::Client(id) => Rule::Client(id),
             RevocationTarget::Subject(subject) => Rule::Subject(subject),
@@ -94,28 +107,45 @@ impl Grants {
 
     /// What the text of a token of this deployment names: an access token, or the grant of a refresh token.
     pub fn revocation_target(&self, text: &str) -> Option<RevocationTarget> {
-        let grant = opaque::read_refresh(&self.keys, text).map(|token| RevocationTarget::Grant(token.grant));
-        grant.or_else(|| {
-            let Recognized { id, deferred_by, .. } = self.recognize_token(text)?;
-            Some(deferred_by.map_or(RevocationTarget::Token(id), |by| RevocationTarget::Deferred { id, by }))
+        if let Some(RecognizedRefresh { token, origin }) = self.recognize_refresh(text) {
+            return Some(match origin {
+                None => RevocationTarget::Grant(token.grant),
+                Some(grant) => RevocationTarget::UnstoredGrant(Box::new(grant)),
+            });
+        }
+        Some(match self.recognize_token(text)? {
+            Recognized::Unstored(token) => RevocationTarget::Unstored(token),
+            Recognized::Row(RecognizedRow { id, deferred_by: Some(by), .. }) => {
+                RevocationTarget::Deferred { id, by }
+            }
+            Recognized::Row(RecognizedRow { id, deferred_by: None, .. }) => RevocationTarget::Token(id),
         })
     }
 
     async fn revoke_one(
         &self,
         id: TokenId,
-        deferred_by: Option<NodeNumber>,
+        unwritten: Option<Unwritten>,
         actor: &Actor,
     ) -> Result<RevocationOutcome, GrantError> {
-        let unwritten = deferred_by.map(|by| self.settings().unwritten(id, by));
         let audit = self.revocation_audit(actor, LogKind::Token, id.to_string());
         Ok(self.persistence.revoke(id, unwritten, Some(audit)).await?.into())
     }
 
     async fn revoke_one_grant(&self, id: GrantId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
         let audit = self.revocation_audit(actor, LogKind::Grant, id.to_string());
-        let keep_until = self.clock.now() + self.settings().grant_end_memory();
+        let keep_until = self.grant_end_remembered_until(None);
         Ok(self.persistence.revoke_grant(id, keep_until, Some(audit)).await?.into())
+    }
+
+    async fn revoke_unstored_grant(
+        &self,
+        grant: Grant,
+        actor: &Actor,
+    ) -> Result<RevocationOutcome, GrantError> {
+        let audit = self.revocation_audit(actor, LogKind::Grant, grant.id.to_string());
+        let keep_until = self.grant_end_remembered_until(Some(&grant));
+        Ok(self.persistence.revoke_unstored_grant(grant, keep_until, Some(audit)).await?.into())
     }
 
     fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {

@@ -9,9 +9,12 @@
 //!    - A refresh token, whichever of its grant, ends the grant with every access token of it: a client that lost the
 //!      answer of its last refresh holds a spent one, and means the same.
 //!    - An access token ends alone.
+//!    - Of what has no row the entry in the log is all that is written.
 
-use grantry_protocol::{Client, ClientId, OAuthError};
+use grantry_protocol::{AccessToken, Client, ClientId, OAuthError};
+use grantry_store::Unwritten;
 
+use crate::tokens::{Recognized, RecognizedRow};
 use crate::{Credentials, GrantError, Grants};
 
 impl Grants {
@@ -19,21 +22,44 @@ impl Grants {
         // 1.
         let caller = self.authenticate(credentials).await?.client;
         // 2.
-        if let Some((_, stored)) = self.find_grant(token).await? {
+        if let Some((presented, stored)) = self.find_grant(token).await? {
             // 3.
             check_owner(&caller, &stored.grant.client_id)?;
             // 4.
-            let keep_until = self.clock.now() + self.settings().grant_end_memory();
-            self.persistence.revoke_grant(stored.grant.id, keep_until, None).await?;
-        } else if let Some(recognized) = self.recognize_token(token) {
-            let unwritten = recognized.deferred_by.map(|by| self.settings().unwritten(recognized.id, by));
-            match self.persistence.find_token(recognized.id, recognized.deferred_by).await {
-                Ok(Some(stored)) => check_owner(&caller, &stored.token.client_id)?,
-                Ok(None) => return Ok(()),
-                Err(error) if error.is_unwritten() => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.persistence.revoke(recognized.id, unwritten, None).await?;
+            let keep_until = self.grant_end_remembered_until(presented.origin.as_ref());
+            match presented.origin {
+                None => self.persistence.revoke_grant(stored.grant.id, keep_until, None).await?,
+                Some(origin) => self.persistence.revoke_unstored_grant(origin, keep_until, None).await?,
+            };
+            return Ok(());
+        }
+        match self.recognize_token(token) {
+            None => Ok(()),
+            Some(Recognized::Row(row)) => self.revoke_row(&caller, row).await,
+            Some(Recognized::Unstored(token)) => self.revoke_unstored(&caller, *token).await,
+        }
+    }
+
+    async fn revoke_row(&self, caller: &Client, row: RecognizedRow) -> Result<(), GrantError> {
+        let unwritten = row.deferred_by.map(|by| self.settings().unwritten(row.id, by));
+        match self.persistence.find_token(row.id, row.deferred_by).await {
+            Ok(Some(stored)) => check_owner(caller, &stored.token.client_id)?,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_unwritten() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.persistence.revoke(row.id, unwritten, None).await?;
+        Ok(())
+    }
+
+    async fn revoke_unstored(&self, caller: &Client, token: AccessToken) -> Result<(), GrantError> {
+        // 3.
+        check_owner(caller, &token.client_id)?;
+        // 4. What a rule has ended needs no entry of its own.
+        let judged = self.store.token_judge_unstored(token).await?;
+        if judged.state(self.clock.now()).is_honoured() {
+            let unwritten = Unwritten { by: None, expires_by: judged.token.expires_at };
+            self.persistence.revoke(judged.token.id, Some(unwritten), None).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ mod live;
 use std::time::Duration;
 
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, Client, Lifetime, MetadataRules, NodeNumber, PersistenceMode, TokenId,
+    ActiveTokenPolicy, Audience, Client, Grant, Lifetime, MetadataRules, NodeNumber, PersistenceMode, TokenId,
 };
 use grantry_store::Unwritten;
 
@@ -40,6 +40,8 @@ pub struct TokenSettings {
     pub persistence: PersistenceMode,
     /// Whether there is a queue for mode async.
     pub has_queue: bool,
+    /// Mode async, where tokens are stored at all, if this is more than 0 and there is a queue.
+    pub pool_size: usize,
 }
 
 /// Names the key and the fix.
@@ -92,6 +94,16 @@ impl TokenSettings {
                 ),
             );
         }
+        if self.pool_size > 0 && !self.has_queue {
+            return refuse(
+                "token_persistence.pool_size",
+                format!(
+                    "{} needs a queue, and this server was started without one: set token_persistence.pool_size in its \
+                     grantry.toml and restart it",
+                    self.pool_size
+                ),
+            );
+        }
         if self.reuse_minimum_life >= self.access_token_lifetime {
             return refuse(
                 "tokens.reuse_minimum_life",
@@ -117,13 +129,22 @@ impl TokenSettings {
         client.metadata.active_token_policy.unwrap_or(self.active_token_policy)
     }
 
+    /// The mode that `token_persistence.enable` and `token_persistence.pool_size` stand for.
+    pub fn mode(enable: bool, pool_size: usize) -> PersistenceMode {
+        match (enable, pool_size) {
+            (false, _) => PersistenceMode::None,
+            (true, 0) => PersistenceMode::Sync,
+            (true, _) => PersistenceMode::Async,
+        }
+    }
+
     pub(crate) fn persistence_for(&self, client: &Client) -> PersistenceMode {
         client.metadata.persistence.unwrap_or(self.persistence)
     }
 
     /// A token lives for less than `retention_time`.
     pub(crate) fn unwritten(&self, id: TokenId, by: NodeNumber) -> Unwritten {
-        Unwritten { by, expires_by: id.made_at() + self.retention_time.as_duration() }
+        Unwritten { by: Some(by), expires_by: id.made_at() + self.retention_time.as_duration() }
     }
 
     /// For a client with very short tokens half their lifetime is enough; otherwise none would ever be reused.
@@ -136,6 +157,20 @@ impl TokenSettings {
     /// for `refresh_token_lifetime`.
     pub fn rule_memory(&self) -> Duration {
         self.retention_time.max(self.refresh_token_lifetime).as_duration() + LONGEST_REQUEST
+    }
+
+    /// A grant that need not have a row, as its refresh token says it, as far as these settings let it live. Rules are
+    /// remembered for as long as they let grants live; where they were changed to less, a grant that nothing in the store
+    /// speaks for must not outlive the rules that have ended it.
+    pub(crate) fn bounded(&self, mut grant: Grant, counter: u32) -> Grant {
+        let longest = grant.created_at + self.refresh_token_lifetime.as_duration();
+        grant.expires_at = grant.expires_at.min(longest);
+        // Once it was rotated, its row knows. What has spent it must be remembered for as long as this lets it live.
+        grant.idle_expires_at = match counter {
+            0 => grant.idle_expires_at.min(grant.rotated_at + self.refresh_token_idle.as_duration()),
+            _ => grant.expires_at,
+        };
+        grant
     }
 
     /// How long the log must remember the end of one grant, for the sake of its access tokens.

@@ -12,23 +12,32 @@ const MAX_LEN: usize = 16 * 1024;
 /// access token (`at+jwt`), must not pass for one (RFC 8725 §3.11).
 const TYPES: [&str; 3] = ["jwt", "client-authentication+jwt", "authorization-grant+jwt"];
 
+/// The members of a header of somebody else that we look at.
 #[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    typ: Option<String>,
+pub(crate) struct Header {
+    pub alg: String,
+    pub kid: Option<String>,
+    pub typ: Option<String>,
     /// Whether there is one, whatever it says.
     #[serde(default, deserialize_with = "is_there")]
-    crit: bool,
+    pub crit: bool,
 }
 
 impl Header {
     fn may_be_an_assertion(&self) -> bool {
-        let Some(typ) = &self.typ else { return true };
+        self.typ.is_none() || self.is_one_of(&TYPES)
+    }
+
+    /// Whether it says that it is one of these, which are in lower case and without `application/`: that may be left out
+    /// (RFC 7515 §4.1.9).
+    pub fn is_one_of(&self, types: &[&str]) -> bool {
+        let Some(typ) = &self.typ else { return false };
         let typ = typ.to_ascii_lowercase();
-        // RFC 7515 §4.1.9: the prefix may be left out.
-        let typ = typ.strip_prefix("application/").unwrap_or(&typ);
-        !self.crit && TYPES.contains(&typ)
+        types.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+    }
+
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == self.alg)
     }
 }
 
@@ -49,8 +58,7 @@ pub fn verify_assertion<C: DeserializeOwned>(text: &str, keys: &PublicKeySet) ->
     if header.crit || !header.may_be_an_assertion() {
         return Err(InvalidJws::OtherType);
     }
-    let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == header.alg);
-    let algorithm = algorithm.ok_or(InvalidJws::Algorithm)?;
+    let algorithm = header.algorithm().ok_or(InvalidJws::Algorithm)?;
     let signature = from_base64url(signature).ok_or(InvalidJws::Malformed)?;
     let kid = header.kid.as_deref();
     if kid.is_some() && keys.candidates(kid).next().is_none() {
@@ -74,7 +82,7 @@ pub fn unverified_claims<C: DeserializeOwned>(text: &str) -> Option<C> {
 }
 
 /// What is signed, and the signature.
-fn split(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     if text.len() > MAX_LEN {
         return None;
     }

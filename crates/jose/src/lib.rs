@@ -10,6 +10,7 @@ mod public_keys;
 mod seal;
 mod signer;
 mod signing;
+mod verifying;
 
 pub use assertion::{unverified_claims, verify_assertion};
 pub use jwk::{Jwk, JwkSet};
@@ -17,9 +18,10 @@ pub use jws::{Header, InvalidJws, sign_compact, verify_compact};
 pub use mac::MacKey;
 pub use pem::InvalidPem;
 pub use public_keys::{InvalidKeySet, PublicKeySet};
-pub use seal::{SealingKey, Unsealed};
+pub use seal::{NonceMisuseResistantKey, SealingKey, Unsealed};
 pub use signer::{SignError, Signer};
 pub use signing::{Algorithm, SigningKey, UnusableKey};
+pub use verifying::{Expected, verify_published};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,6 +33,11 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
 /// Strict: no padding, no other alphabet, no stray bits, so that one value has one spelling.
 pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    std::array::from_fn(|at| digest.as_ref()[at])
 }
 
 /// Compares in a time that depends on the lengths only.

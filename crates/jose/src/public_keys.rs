@@ -57,6 +57,11 @@ impl PublicKeySet {
         Ok(Self { keys })
     }
 
+    /// The set of somebody who has no key that can be used, which signs nothing.
+    pub const fn empty() -> Self {
+        Self { keys: Vec::new() }
+    }
+
     /// The keys that a header may mean; all of them where it names none.
     pub(crate) fn candidates<'s>(&'s self, kid: Option<&'s str>) -> impl Iterator<Item = &'s PublicKey> {
         self.keys.iter().filter(move |key| kid.is_none() || key.kid.as_deref() == kid)

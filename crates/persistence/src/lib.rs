@@ -6,6 +6,8 @@
 //! Mode **async**: an answer is given once the token stands in the journal, and N writers drain it into the store
 //! ([`queue`], [`journal`]). Two nodes that collide find out in the store, and the later token wins
 //! ([`recovery::asynchronous`]). Only issuing an access token is ever deferred.
+//!
+//! Mode **none**: the text of a token is all that there is of it, and nothing is written ([`unstored`]).
 
 mod group_commit;
 pub mod journal;
@@ -13,13 +15,15 @@ mod probe;
 mod queue;
 mod recovery;
 mod retention;
+mod unstored;
 mod unwritten;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{
-    AccessToken, Clock, GrantId, NodeNumber, PersistenceMode, SlotKey, Timestamp, TokenId, TokenState,
+    AccessToken, ActiveTokenPolicy, Clock, Grant, GrantId, NodeNumber, PersistenceMode, SlotKey, Timestamp,
+    TokenId, TokenState,
 };
 use grantry_store::{
     AssertionKey, AuditEntry, Issue, NodeId, Opening, Outage, RevokeOutcome, Rotation, RotationOutcome,
@@ -131,7 +135,7 @@ impl Persistence {
     }
 
     /// Writes the token or queues it, or finds out whose token won its slot. Where there is no queue, mode async is mode
-    /// sync: it promises more, not less.
+    /// sync: it promises more, not less. In mode none the token is [`Self::issue_unstored`].
     pub async fn issue(
         &self,
         issue: Arc<Issue>,
@@ -145,6 +149,17 @@ impl Persistence {
             return Ok(persisted);
         }
         recovery::sync::issue(&self.commits, clock, self.settings.retry_count, issue).await
+    }
+
+    /// Lets the token be answered without a row; the caller gets what it is to be answered as. `keep_until` is when
+    /// everything earlier of its slot has expired.
+    pub async fn issue_unstored(
+        &self,
+        token: AccessToken,
+        policy: ActiveTokenPolicy,
+        keep_until: Timestamp,
+    ) -> Result<AccessToken, PersistenceError> {
+        unstored::issue(&self.commits, token, policy, keep_until).await
     }
 
     /// The token with the id, whether its row is written or not. `deferred_by` is what its text says; where it names a
@@ -239,7 +254,18 @@ impl Persistence {
         audit: Option<AuditEntry>,
     ) -> Result<RevokeOutcome, PersistenceError> {
         let audit = audit.map(Arc::new);
-        self.end(TokenWrite::RevokeGrant { id, keep_until, audit }).await
+        self.end(TokenWrite::RevokeGrant { id, origin: None, keep_until, audit }).await
+    }
+
+    /// The same for one that a refresh token has brought along, whether it has a row by now or not.
+    pub async fn revoke_unstored_grant(
+        &self,
+        grant: Grant,
+        keep_until: Timestamp,
+        audit: Option<AuditEntry>,
+    ) -> Result<RevokeOutcome, PersistenceError> {
+        let (id, origin, audit) = (grant.id, Some(Arc::new(grant)), audit.map(Arc::new));
+        self.end(TokenWrite::RevokeGrant { id, origin, keep_until, audit }).await
     }
 
     /// Remembers that an assertion was used; `false` if it was used before.
@@ -256,7 +282,7 @@ impl Persistence {
     }
 
     /// Ends one token; committed when this returns. A token whose row may still be on its way is `unwritten`: its end
-    /// waits for the row. An administrator's deed comes with its audit row.
+    /// waits for the row. So is one that never gets a row: its end stands in the log alone. An administrator's deed comes with its audit row.
     pub async fn revoke(
         &self,
         id: TokenId,

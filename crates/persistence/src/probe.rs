@@ -62,6 +62,13 @@ impl ReadinessProbe {
         self.state.send_replace(State::Stopping);
     }
 
+    /// Returns once the node is shutting down.
+    pub async fn stopped(&self) {
+        let mut state = self.state.subscribe();
+        // It cannot be dropped while this holds the sender.
+        let _ = state.wait_for(|state| matches!(state, State::Stopping)).await;
+    }
+
     /// Probes for ever; run it as a task.
     pub async fn run(self, persistence: Arc<Persistence>, store: Arc<dyn Store>) {
         let ready = gauge!("grantry_ready");

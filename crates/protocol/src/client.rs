@@ -94,7 +94,8 @@ pub enum ActiveTokenPolicy {
     Multiple,
 }
 
-/// When an access token is persisted. Only issuing one may ever be deferred; all else is committed before the answer.
+/// When an access token is persisted. Only issuing one may ever be deferred or left out; all else is committed before the
+/// answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PersistenceMode {
@@ -102,6 +103,8 @@ pub enum PersistenceMode {
     Sync,
     /// In the journal of the node before the answer, in the store soon after.
     Async,
+    /// Never: the text of the token says all there is to know, and the revocation log says whether it was ended.
+    None,
 }
 
 impl PersistenceMode {
@@ -109,6 +112,7 @@ impl PersistenceMode {
         match self {
             Self::Sync => "sync",
             Self::Async => "async",
+            Self::None => "none",
         }
     }
 }

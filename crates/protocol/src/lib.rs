@@ -53,8 +53,10 @@ pub mod scopes {
     pub const ADMIN: &str = "grantry:admin";
     /// Introspection of every token, not only the caller's own.
     pub const INTROSPECT: &str = "grantry:introspect";
+    /// The feed of revocations.
+    pub const REVOCATIONS: &str = "grantry:revocations";
     /// What every scope of Grantry itself starts with.
     pub const RESERVED_PREFIX: &str = "grantry:";
     /// All that exist; any other scope under the prefix is refused.
-    pub const ALL: &[&str] = &[ADMIN, INTROSPECT];
+    pub const ALL: &[&str] = &[ADMIN, INTROSPECT, REVOCATIONS];
 }

@@ -131,6 +131,13 @@ impl Index {
         }
     }
 
+    /// Every end that is remembered: what names it, where it stands in the log, and until when it has to be known.
+    pub fn ends(&self) -> impl Iterator<Item = (LogKind, &[u8], Seen, Timestamp)> {
+        let tokens = self.tokens.iter().map(|(id, known)| (LogKind::Token, &id.as_bytes()[..], *known));
+        let names = self.names.iter().filter(|(kind, ..)| kind.is_rule());
+        tokens.chain(names).map(|(kind, key, known)| (kind, key, known.at, known.keep_until))
+    }
+
     /// What is remembered here and not in `log`, and could still end something at `now`: to be appended to it.
     pub fn missing_from(&self, log: &Self, now: Timestamp) -> Vec<LogEntry> {
         // Whatever an entry ends was made before it, so a later rule about everything ends it, too.

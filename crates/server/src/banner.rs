@@ -116,6 +116,10 @@ impl Banner<'_> {
 fn tokens(setting: &TokenPersistence) -> String {
     let (writers, journal) = (setting.pool_size, setting.journal.as_str());
     match setting.journal_options() {
+        _ if !setting.enable => {
+            "none: not stored; they say everything themselves, and only what ends them early is written"
+                .to_owned()
+        }
         _ if !setting.has_queue() => "sync: in the store before the answer".to_owned(),
         Some(_) => format!(
             "async: in the journal {} ({journal}) before the answer, then {writers} writers",

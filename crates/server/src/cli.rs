@@ -49,6 +49,14 @@ Examples:
 Tokens outlive a rotation: the key before is honoured until the last of them has expired. They do not outlive a
 revocation. Revoking a client_secret key disables every client whose secret was hashed with it, and needs --yes.";
 
+const GATEWAY_EXAMPLES: &str = "\
+Examples:
+  grantry --config gateway.toml gateway
+  grantry --config gateway.toml gateway --check
+
+It has settings of its own: --config, else ./gateway.toml if it is there; GRANTRY_GATEWAY__LISTEN=127.0.0.1:9090 goes before
+the file. docs/gateway.md explains them, and deploy/gateway has examples for each proxy.";
+
 /// An OAuth 2.0 authorization server.
 #[derive(Debug, Parser)]
 #[command(name = "grantry", version, after_help = EXAMPLES)]
@@ -65,6 +73,13 @@ pub struct Cli {
 pub enum Command {
     /// Run the server; what happens without a command
     Serve,
+    /// Check tokens for nginx, Traefik or Envoy, which ask before they let a request through; needs no store
+    #[command(after_help = GATEWAY_EXAMPLES)]
+    Gateway {
+        /// Say all that is wrong with the settings, without starting anything
+        #[arg(long)]
+        check: bool,
+    },
     /// Register clients and change them
     #[command(after_help = clients::EXAMPLES)]
     Clients {

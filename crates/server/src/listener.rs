@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::Version;
 use axum::response::Response;
 use grantry_web::Site;
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::activity::Activity;
 use crate::config::Limits;
 use crate::failure::Failure;
 use crate::stall::StallGuard;
@@ -163,10 +164,8 @@ fn is_the_callers(error: &io::Error) -> bool {
 fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     let header_list = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout.as_duration())
-        .max_buf_size(limits.max_header_bytes);
+    // What is silent is closed by `Activity`.
+    http.http1().header_read_timeout(None).max_buf_size(limits.max_header_bytes);
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(header_list)
@@ -198,28 +197,21 @@ impl<S: Site> Connections<S> {
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let spoken = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let service = {
-            let (site, spoken) = (self.site.clone(), Arc::clone(&spoken));
-            service_fn(move |request: Request<Incoming>| {
-                spoken.store(true, Ordering::Relaxed);
-                answer(site.clone(), request, peer)
-            })
+            let (site, activity) = (self.site.clone(), Arc::clone(&activity));
+            service_fn(move |request| answer(site.clone(), request, peer, Arc::clone(&activity)))
         };
-        let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout, Arc::clone(&activity)));
         let connection = self.http.serve_connection(stream, service).into_owned();
-        // hyper's timeout for the head does not run while it is open whether HTTP/1 or HTTP/2 is spoken.
-        let silence = async {
-            sleep(self.header_timeout).await;
-            if spoken.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
+            biased;
             ended = Box::pin(watcher.watch(connection)) => if let Err(error) = ended {
                 tracing::debug!(error, %peer, "a connection ended early");
             },
-            () = silence => tracing::debug!(%peer, "a connection carried no request in time"),
+            () = activity.silence(self.header_timeout) => {
+                tracing::debug!(%peer, "a connection carried no request in time");
+            }
         }
     }
 }
@@ -228,7 +220,9 @@ async fn answer(
     site: impl Site,
     request: Request<Incoming>,
     peer: SocketAddr,
+    activity: Arc<Activity>,
 ) -> Result<Response, Infallible> {
+    let _running = activity.request(request.version() == Version::HTTP_2);
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     Ok(site.answer(request).await)

@@ -1,5 +1,6 @@
 //! The program `grantry`: the server, and the command line that administers it.
 
+mod activity;
 mod addresses;
 mod admin_api;
 mod ambient;
@@ -11,6 +12,7 @@ mod commands;
 mod config;
 mod failure;
 mod first_start;
+mod gateway;
 mod listener;
 mod master_key;
 mod offline;

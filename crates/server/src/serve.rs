@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grantry_grants::{Grants, KeyRing, MasterKey};
+use grantry_grants::{Feed, Grants, KeyRing, MasterKey};
 use grantry_persistence::{Persistence, ReadinessProbe};
 use grantry_store::Store;
 use grantry_web::{PersistenceFacts, WebSettings, WebState, admin_router, public_site};
@@ -72,7 +72,9 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let settings =
         settings::of_file(loaded, config.token_settings(issuer.clone()), Some(Arc::clone(&caches)));
     let (shared, queue) = (Arc::clone(&store), Arc::clone(&persistence));
-    let mut grants = Grants::new(shared, queue, keys, settings, outbound, clock(), rng());
+    let feed = Feed::new(Arc::clone(caches.tail()));
+    let mut grants =
+        Grants::new(shared, queue, keys, settings, outbound, clock(), rng()).with_feed(feed);
     if let Some(file) = kept_clients {
         let (keeping, writing) = file.take_over(grants, store, caches.tail().clients_changed()).await?;
         background.0.push(writing);

@@ -4,23 +4,39 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::activity::Activity;
+
 pub struct StallGuard<S> {
     stream: S,
     patience: Duration,
+    activity: Arc<Activity>,
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> StallGuard<S> {
     /// A write that makes no progress for `patience` fails.
-    pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub fn new(stream: S, patience: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, patience, activity, stalled: None }
+    }
+
+    fn watch_write(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        // Not a flush: that comes with every byte that is read, too.
+        if matches!(progress, Poll::Ready(Ok(1..))) {
+            self.activity.mark();
+        }
+        self.watch(context, progress)
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -51,7 +67,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, progress)
+        self.watch_write(context, progress)
     }
 
     fn poll_write_vectored(
@@ -60,7 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.watch(context, progress)
+        self.watch_write(context, progress)
     }
 
     fn is_write_vectored(&self) -> bool {

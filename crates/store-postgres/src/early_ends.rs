@@ -26,10 +26,12 @@ pub async fn early_ends_select(link: &Link, ids: &[Uuid]) -> Result<HashSet<Toke
 
 pub const EARLY_ENDS_INSERT: Statement = Statement {
     name: "early_ends_insert",
-    sql: "INSERT INTO early_ends (id, keep_until) SELECT * FROM unnest($1::uuid[], $2::bigint[])",
+    sql: "INSERT INTO early_ends (id, keep_until) SELECT * FROM unnest($1::uuid[], $2::bigint[])
+          ON CONFLICT (id) DO NOTHING",
     types: &[Type::UUID_ARRAY, Type::INT8_ARRAY],
 };
 
+/// One that was ended before stays so: that a token without a row was, is not always known beforehand.
 pub async fn early_ends_insert(link: &Link, ends: &[(TokenId, Timestamp)]) -> Result<()> {
     if ends.is_empty() {
         return Ok(());

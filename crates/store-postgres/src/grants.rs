@@ -17,11 +17,16 @@ use crate::rules::ended_by_rule;
 use crate::slots::changed_all;
 use crate::statement::Statement;
 use crate::store::reading;
+use crate::transaction::judge_unstored_grant;
 
 #[async_trait]
 impl Grants for PostgresStore {
     async fn grant_find(&self, id: GrantId) -> StoreResult<Option<StoredGrant>> {
         self.readers.ask(|answer| Ask::Grant(id, answer)).await
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> StoreResult<StoredGrant> {
+        reading!(self, |link| { judge_unstored_grant(link, &grant, self.time.param()).await })
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> StoreResult<Option<StoredGrant>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grantry_protocol::{AccessToken, ActiveTokenPolicy, GrantId, RuleKeys, SlotKey, TokenId};
+use grantry_protocol::{AccessToken, ActiveTokenPolicy, Grant, GrantId, RuleKeys, SlotKey, TokenId};
 use grantry_store::{Holder, Issue, TokenWrite};
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub struct Named<'b> {
     /// Tokens that may have been ended before they had a row.
     pub unwritten: BTreeSet<TokenId>,
     pub assertions: BTreeSet<&'b [u8]>,
+    /// Whether nobody may append to the log between the reading of its rules and the writing of its entries.
+    pub holds_log: bool,
     /// Of everything that a rule may have ended and that has no row yet.
     pub rules: Vec<RuleKeys<'b>>,
 }
@@ -49,6 +51,14 @@ impl<'b> Named<'b> {
         named
     }
 
+    pub fn unstored(token: &'b AccessToken) -> Self {
+        Self { unwritten: [token.id].into(), rules: vec![token.into()], ..Self::default() }
+    }
+
+    pub fn unstored_grant(grant: &'b Grant) -> Self {
+        Self { grants: [grant.id].into(), rules: vec![grant.into()], ..Self::default() }
+    }
+
     fn add(&mut self, write: &'b TokenWrite) {
         match write {
             TokenWrite::Issue(issue) => {
@@ -62,20 +72,32 @@ impl<'b> Named<'b> {
                 self.rules.push((&opening.grant).into());
                 self.token(&opening.token, opening.policy, None);
             }
+            TokenWrite::EndSlot(end) => {
+                self.holds_log = true;
+                self.rules.push(RuleKeys { slot: None, ..(&end.token).into() });
+            }
             TokenWrite::Rotate(rotation) => {
                 self.grants.insert(rotation.grant);
                 self.refreshed.insert(rotation.grant);
-                self.token(&rotation.token, rotation.policy, None);
+                self.rules.extend(rotation.origin.as_deref().map(RuleKeys::from));
+                self.unwritten.extend(rotation.origin.as_ref().map(|origin| origin.access_token));
+                // The next rotation of the batch asks for it, whether it gets a row or not.
+                self.tokens.insert(rotation.token.id, &rotation.token);
+                // A token without a row leaves its slot to itself, unless it ends who holds it.
+                if rotation.is_stored || rotation.policy == ActiveTokenPolicy::Replace {
+                    self.token(&rotation.token, rotation.policy, None);
+                }
             }
             TokenWrite::Revoke { id, unwritten, .. } => {
                 self.revoked.insert(*id);
                 if let Some(unwritten) = unwritten {
                     self.unwritten.insert(*id);
-                    self.nodes.ended_early.push(unwritten.by.get().into());
+                    self.nodes.ended_early.extend(unwritten.by.map(|by| i16::from(by.get())));
                 }
             }
-            TokenWrite::RevokeGrant { id, .. } => {
+            TokenWrite::RevokeGrant { id, origin, .. } => {
                 self.grants.insert(*id);
+                self.rules.extend(origin.as_deref().map(RuleKeys::from));
             }
             TokenWrite::ConsumeAssertion { key, .. } => {
                 self.assertions.insert(&key.0);

@@ -398,14 +398,13 @@ impl WriteRows for Overlay {
         Ok(())
     }
 
-    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> Result<Position> {
+    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> Result<Seen> {
         self.changes.entries.push(Announced { kind, key: key.to_vec(), keep_until });
-        let position = self.expected_position();
+        let seen = Seen { epoch: self.head.epoch, position: self.expected_position() };
         if kind.is_rule() {
-            let seen = Seen { epoch: self.head.epoch, position };
             self.rules.insert((kind, key.to_vec()), seen);
         }
-        Ok(position)
+        Ok(seen)
     }
 
     fn record(&mut self, entry: &AuditEntry) -> Result<()> {

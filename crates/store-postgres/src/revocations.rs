@@ -161,6 +161,14 @@ async fn entries_select(link: &Link, after: i64, limit: i64) -> Result<Vec<LogEn
 pub const LOG_LOCK: Statement =
     Statement { name: "log_lock", sql: "SELECT FROM log_head WHERE one FOR NO KEY UPDATE", types: &[] };
 
+/// Nobody else appends until the transaction ends, if `holds`.
+pub async fn log_hold(link: &Link, holds: bool) -> Result<()> {
+    if holds {
+        link.execute(&LOG_LOCK, &[]).await?;
+    }
+    Ok(())
+}
+
 /// What is appended from here on is of the next epoch.
 pub const EPOCH_RAISE: Statement = Statement {
     name: "epoch_raise",

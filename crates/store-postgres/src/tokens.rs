@@ -49,6 +49,10 @@ impl Tokens for PostgresStore {
         reading!(self, |link| { transaction::judge(link, &issue, self.time.param()).await })
     }
 
+    async fn token_judge_unstored(&self, token: AccessToken) -> StoreResult<StoredToken> {
+        reading!(self, |link| { transaction::judge_unstored(link, &token, self.time.param()).await })
+    }
+
     async fn token_find_holder(&self, slot: SlotKey) -> StoreResult<Option<StoredToken>> {
         self.readers.ask(|answer| Ask::Holder(slot, answer)).await
     }

@@ -9,8 +9,10 @@
 //! Each statement sees what was committed before it began, so a row that was waited for is read as it was left. What no
 //! lock could hold, since it was not there yet, is met as a conflict when it is written; the batch is then tried again.
 
-use grantry_protocol::{Position, Seen, Timestamp};
-use grantry_store::{Issue, RevokeOutcome, StoredToken, TokenWrite, WriteOutcome, apply, judge as foretell};
+use grantry_protocol::{AccessToken, Grant, Position, Seen, Timestamp};
+use grantry_store::{
+    Issue, RevokeOutcome, StoredGrant, StoredToken, TokenWrite, WriteOutcome, apply, judge as foretell,
+};
 use tokio_postgres::types::Type;
 
 use crate::assertions::{assertions_lock, assertions_upsert};
@@ -18,13 +20,13 @@ use crate::audit::audit_insert;
 use crate::columns::{seen, timestamp};
 use crate::early_ends::{early_ends_insert, early_ends_select};
 use crate::errors::Result;
-use crate::grants::{grants_displace, grants_insert, grants_lock, grants_update};
+use crate::grants::{grants_displace, grants_find, grants_insert, grants_lock, grants_update};
 use crate::link::{Begin, Link};
 use crate::named::{Named, grant_ids, keys, token_ids};
 use crate::nodes::{nodes_beat, nodes_lock};
 use crate::overlay::{Changes, Moment, Overlay, Read};
 use crate::pipeline::pipelined;
-use crate::revocations::log_append;
+use crate::revocations::{log_append, log_hold};
 use crate::rules::rules_select;
 use crate::slots::{slots_delete, slots_lock, slots_select, slots_update};
 use crate::statement::{Statement, now};
@@ -70,6 +72,9 @@ fn moved(outcome: &WriteOutcome, by: u64) -> WriteOutcome {
         WriteOutcome::Revoked(RevokeOutcome::Revoked(at)) => {
             WriteOutcome::Revoked(RevokeOutcome::Revoked(Position(at.0 + by)))
         }
+        WriteOutcome::SlotEnded(at) => {
+            WriteOutcome::SlotEnded(Seen { position: Position(at.position.0 + by), ..*at })
+        }
         other => other.clone(),
     }
 }
@@ -80,7 +85,7 @@ async fn lock(link: &Link, named: &Named<'_>, now: Option<i64>) -> Result<Read> 
     let (slots, ending, contested) = (keys(named.slots.keys()), keys(&named.ending), keys(&named.contested));
     let (tokens, unwritten) = (token_ids(named.tokens.keys()), token_ids(&named.unwritten));
     let assertions: Vec<&[u8]> = named.assertions.iter().copied().collect();
-    let ((), (), grants, placed, slots, locked, read, early_ends, assertions, rules, moment) = pipelined!(
+    let ((), (), grants, placed, slots, locked, read, early_ends, assertions, (), rules, moment) = pipelined!(
         link.begin(Begin::Write),
         nodes_lock(link, &named.nodes),
         grants_lock(link, &grants, &grant_slots),
@@ -90,6 +95,7 @@ async fn lock(link: &Link, named: &Named<'_>, now: Option<i64>) -> Result<Read> 
         tokens_select(link, &tokens, &contested, &refreshed),
         early_ends_select(link, &unwritten),
         assertions_lock(link, &assertions),
+        log_hold(link, named.holds_log),
         rules_select(link, &named.rules),
         moment_select(link, now),
     )?;
@@ -144,6 +150,37 @@ pub async fn judge(link: &Link, issue: &Issue, now: Option<i64>) -> Result<Store
     )?;
     let read = Read { moment, slots, tokens, early_ends, rules, ..Read::default() };
     foretell(&mut Overlay::new(&named, read)?, issue, moment.now)
+}
+
+/// Where a token stands that gets no row, as of one moment.
+pub async fn judge_unstored(link: &Link, token: &AccessToken, now: Option<i64>) -> Result<StoredToken> {
+    let named = Named::unstored(token);
+    let ids = token_ids(&named.unwritten);
+    let ((), early_ends, rules, moment, ()) = pipelined!(
+        link.begin(Begin::Snapshot),
+        early_ends_select(link, &ids),
+        rules_select(link, &named.rules),
+        moment_select(link, now),
+        link.commit(),
+    )?;
+    let read = Read { moment, early_ends, rules, ..Read::default() };
+    grantry_store::judge_unstored(&mut Overlay::new(&named, read)?, token.clone())
+}
+
+/// The same for a grant, with what its row adds.
+pub async fn judge_unstored_grant(link: &Link, grant: &Grant, now: Option<i64>) -> Result<StoredGrant> {
+    let named = Named::unstored_grant(grant);
+    let ids = grant_ids(&named.grants);
+    let ((), found, rules, moment, ()) = pipelined!(
+        link.begin(Begin::Snapshot),
+        grants_find(link, &ids),
+        rules_select(link, &named.rules),
+        moment_select(link, now),
+        link.commit(),
+    )?;
+    let grants = found.into_iter().map(|(_, stored)| (stored, false)).collect();
+    let read = Read { moment, grants, rules, ..Read::default() };
+    grantry_store::judge_unstored_grant(&mut Overlay::new(&named, read)?, grant)
 }
 
 /// The moment at which a transaction decides: sent after everything that it may have waited for.

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
-use grantry_protocol::{GrantId, SlotKey, Subject, Timestamp};
-use grantry_store::{Grants, ReadRows, Result, StoredGrant};
+use grantry_protocol::{Grant, GrantId, SlotKey, Subject, Timestamp};
+use grantry_store::{Grants, ReadRows, Result, StoredGrant, judge_unstored_grant};
 use redis::Pipeline;
 
 use crate::RedisStore;
@@ -13,6 +13,10 @@ const PAGE: usize = 500;
 impl Grants for RedisStore {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         self.look(|rows| rows.grant(id)).await
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        self.look(|rows| judge_unstored_grant(rows, &grant)).await
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

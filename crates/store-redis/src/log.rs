@@ -70,7 +70,7 @@ impl Rows {
         Ok(())
     }
 
-    pub fn log_append(&mut self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp) -> RowResult<Position> {
+    pub fn log_append(&mut self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp) -> RowResult<Seen> {
         let (entry, head) = self.log_head()?.append(kind, key, keep_until);
         self.put_log_head(&head)?;
         if kind.is_rule() {
@@ -90,7 +90,7 @@ impl Rows {
         let until = keep_until.as_millis().to_string();
         self.command("ZADD", self.names.log(), &[position.as_bytes(), &text]);
         self.command("ZADD", self.names.log_until(), &[until.as_bytes(), position.as_bytes()]);
-        Ok(entry.position)
+        Ok(entry.seen())
     }
 
     /// Forgets an entry, and the rule that it made if no later one has taken its place.

@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, SlotKey, Subject, Timestamp, TokenId};
+use grantry_protocol::{AccessToken, NodeNumber, SlotKey, Subject, Timestamp, TokenId};
 use grantry_store::{
     DeferredToken, Issue, ReadRows, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome, apply,
-    judge,
+    judge, judge_unstored,
 };
 use redis::Pipeline;
 
@@ -53,6 +53,10 @@ impl Tokens for RedisStore {
             judge(rows, &issue, now)
         })
         .await
+    }
+
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        self.look(|rows| judge_unstored(rows, token.clone())).await
     }
 
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
@@ -160,6 +164,7 @@ fn named(names: &Names, write: &TokenWrite) -> BTreeSet<Key> {
             keys.insert(names.grant(rotation.grant));
             keys
         }
+        TokenWrite::EndSlot(_) => [names.head()].into(),
         TokenWrite::Revoke { id, .. } => [names.token(*id), names.head()].into(),
         TokenWrite::RevokeGrant { id, .. } => [names.grant(*id), names.head()].into(),
         TokenWrite::ConsumeAssertion { key, .. } => [names.assertion(*key)].into(),

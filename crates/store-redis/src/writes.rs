@@ -1,7 +1,7 @@
 //! The rows of tokens, slots and grants, as the decisions in `grantry-store` want them.
 
 use grantry_protocol::{
-    AccessToken, Ending, Grant, GrantId, LogKind, Position, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
+    AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
 };
 use grantry_store::{
     AssertionKey, AuditEntry, GrantRotation, Holder, NodeId, ReadRows, StoredGrant, StoredToken, Unwritten,
@@ -178,7 +178,7 @@ impl WriteRows for Rows {
         self.put_node(node, &row)
     }
 
-    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> RowResult<Position> {
+    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> RowResult<Seen> {
         self.log_append(kind, key.to_vec(), keep_until)
     }
 

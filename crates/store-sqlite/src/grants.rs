@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use grantry_protocol::{
     Epoch, Grant, GrantId, Position, Seen, SessionId, SlotKey, Subject, Timestamp, TokenId,
 };
-use grantry_store::{GrantRotation, Grants, Result, StoredGrant};
+use grantry_store::{GrantRotation, Grants, Result, StoredGrant, judge_unstored_grant};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
@@ -10,12 +10,16 @@ use crate::columns::{
     Coded, checked, from_json, id_below, optional_timestamp, saturating, timestamp, to_json,
 };
 use crate::readers::Snapshot;
-use crate::rows::judge_grant;
+use crate::rows::{Rows, judge_grant};
 
 #[async_trait]
 impl Grants for SqliteStore {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         self.readers.run(move |snapshot| judged(snapshot, grant_select(snapshot, id)?)).await
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        self.readers.run(move |snapshot| judge_unstored_grant(&mut Rows(snapshot), &grant)).await
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

@@ -58,8 +58,7 @@ impl Revocations for SqliteStore {
 
 fn append(tx: &mut WriteTx<'_>, append: &RuleAppend) -> rusqlite::Result<Seen> {
     audit_insert(tx, &append.audit)?;
-    let position = tx.announce(append.rule.kind(), append.rule.key(), append.keep_until)?;
-    Ok(Seen { epoch: log_head_select(tx)?.epoch, position })
+    tx.announce(append.rule.kind(), append.rule.key(), append.keep_until)
 }
 
 /// The page, and whether the node's row says what the node has applied.
@@ -113,17 +112,12 @@ impl LogEnd {
 
 impl WriteTx<'_> {
     /// Appends to the log.
-    pub fn announce(
-        &mut self,
-        kind: LogKind,
-        key: &[u8],
-        keep_until: Timestamp,
-    ) -> rusqlite::Result<Position> {
+    pub fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> rusqlite::Result<Seen> {
         let Moved { from, to: end } = self.moved()?;
         let (entry, to) = end.append(kind, key.to_vec(), keep_until);
         entry_insert(self, &entry, self.now)?;
         self.log_end = LogEnd(Some(Moved { from, to }));
-        Ok(entry.position)
+        Ok(entry.seen())
     }
 
     /// What is appended from here on is of the next epoch.

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use grantry_protocol::{
-    AccessToken, Ending, Grant, GrantId, LogKind, Position, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
+    AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
 };
 use grantry_store::{
     AssertionKey, AuditEntry, GrantRotation, Holder, NodeId, ReadRows, StoredGrant, StoredToken, Unwritten,
@@ -138,7 +138,7 @@ impl WriteRows for Rows<&mut WriteTx<'_>> {
         node_upsert(self.0, node, drained_below, self.0.now)
     }
 
-    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> rusqlite::Result<Position> {
+    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> rusqlite::Result<Seen> {
         self.0.announce(kind, key, keep_until)
     }
 

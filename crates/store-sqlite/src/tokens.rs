@@ -7,7 +7,7 @@ use grantry_protocol::{
 };
 use grantry_store::{
     DeferredToken, Holder, Issue, ReadRows, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome,
-    apply, judge,
+    apply, judge, judge_unstored,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -33,6 +33,10 @@ impl Tokens for SqliteStore {
     async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken> {
         let now = self.clock.now();
         self.readers.run(move |snapshot| judge(&mut Rows(snapshot), &issue, now)).await
+    }
+
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        self.readers.run(move |snapshot| judge_unstored(&mut Rows(snapshot), token)).await
     }
 
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {

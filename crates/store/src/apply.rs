@@ -3,15 +3,16 @@
 //! decided here and in `decide.rs`, and nowhere else.
 
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Ending, Grant, GrantId, GrantState, LogKind, Position, RuleKeys, SlotKey,
-    Timestamp, TokenId,
+    AccessToken, ActiveTokenPolicy, Ending, Grant, GrantId, GrantState, LogKind, Position, RuleKeys, Seen,
+    SlotKey, Timestamp, TokenId,
 };
 
 use crate::decide::{SettleDecision, Settling, decide_settle};
 use crate::{
     AssertionKey, AuditEntry, Holder, Issue, IssueDecision, NodeId, OpenDecision, Opening, RevokeDecision,
-    RevokeOutcome, Rotation, RotationDecision, RotationOutcome, Settlement, StoredGrant, StoredToken,
-    TokenWrite, Unwritten, WriteOutcome, decide_issue, decide_open, decide_revoke, decide_rotation,
+    RevokeOutcome, Rotation, RotationDecision, RotationOutcome, Settlement, SlotEnd, StoredGrant,
+    StoredToken, TokenWrite, Unwritten, WriteOutcome, decide_issue, decide_open, decide_revoke,
+    decide_rotation,
 };
 
 /// Rows as they are within one snapshot or one transaction; what the transaction has changed shows.
@@ -73,8 +74,7 @@ pub trait WriteRows: ReadRows {
     fn node_beat(&mut self, node: NodeId, drained_below: Option<TokenId>) -> Result<(), Self::Error>;
 
     /// Appends to the revocation log.
-    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp)
-    -> Result<Position, Self::Error>;
+    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> Result<Seen, Self::Error>;
 
     fn record(&mut self, entry: &AuditEntry) -> Result<(), Self::Error>;
 }
@@ -93,14 +93,15 @@ pub fn apply<R: WriteRows>(rows: &mut R, write: &TokenWrite) -> Result<WriteOutc
     Ok(match write {
         TokenWrite::Issue(issue) => self::issue(rows, issue)?,
         TokenWrite::Settle(issue) => WriteOutcome::Settled(settle(rows, issue)?),
+        TokenWrite::EndSlot(end) => end_slot(rows, end)?,
         TokenWrite::Open(opening) => open(rows, opening)?,
         TokenWrite::Rotate(rotation) => WriteOutcome::Rotated(rotate(rows, rotation)?),
         TokenWrite::Revoke { id, unwritten, audit } => {
             WriteOutcome::Revoked(recorded(rows, audit.as_deref(), |rows| revoke(rows, *id, *unwritten))?)
         }
-        TokenWrite::RevokeGrant { id, keep_until, audit } => {
+        TokenWrite::RevokeGrant { id, origin, keep_until, audit } => {
             WriteOutcome::Revoked(recorded(rows, audit.as_deref(), |rows| {
-                revoke_grant(rows, *id, *keep_until)
+                revoke_grant(rows, *id, origin.as_deref(), *keep_until)
             })?)
         }
         TokenWrite::ConsumeAssertion { key, expires_at } => {
@@ -129,6 +130,37 @@ pub fn judge<R: ReadRows>(rows: &mut R, issue: &Issue, now: Timestamp) -> Result
     };
     let token = issue.token.clone();
     Ok(StoredToken { token, ended, ended_by_rule: settling.ended_by_rule, holds_slot })
+}
+
+/// Where a token stands that gets no row: only the revocation log ends it.
+pub fn judge_unstored<R: ReadRows>(rows: &mut R, token: AccessToken) -> Result<StoredToken, R::Error> {
+    // Both are asked for before either is waited for.
+    let ended = rows.early_end_exists(token.id);
+    let ended_by_rule = rows.is_ended_by_rule(&(&token).into());
+    let ended = ended?.then_some(Ending::Revoked);
+    Ok(StoredToken { ended, ended_by_rule: ended_by_rule?, holds_slot: false, token })
+}
+
+/// Where a grant stands that a refresh token brings along: what its row adds, if it has one.
+pub fn judge_unstored_grant<R: ReadRows>(rows: &mut R, origin: &Grant) -> Result<StoredGrant, R::Error> {
+    Ok(grant_with_row(rows, origin)?.0)
+}
+
+/// Also whether it has a row. What was granted stands in the refresh token; how often it was used, in the row.
+fn grant_with_row<R: ReadRows>(rows: &mut R, origin: &Grant) -> Result<(StoredGrant, bool), R::Error> {
+    let row = rows.grant(origin.id);
+    let ended_by_rule = rows.is_ended_by_rule(&origin.into());
+    let (row, mut ended_by_rule, mut grant) = (row?, ended_by_rule?, origin.clone());
+    let (has_row, mut ended_at) = (row.is_some(), None);
+    if let Some(row) = row {
+        grant.counter = row.grant.counter;
+        grant.rotated_at = row.grant.rotated_at;
+        grant.idle_expires_at = row.grant.idle_expires_at;
+        grant.access_token = row.grant.access_token;
+        ended_at = row.ended_at;
+        ended_by_rule |= row.ended_by_rule;
+    }
+    Ok((StoredGrant { grant, ended_at, ended_by_rule }, has_row))
 }
 
 fn issue<R: WriteRows>(rows: &mut R, issue: &Issue) -> Result<WriteOutcome, R::Error> {
@@ -190,6 +222,17 @@ fn settling<R: ReadRows>(rows: &mut R, issue: &Issue) -> Result<Settling, R::Err
     })
 }
 
+/// The token is to carry the position of this entry, and with it would have seen every earlier one: so none of those may
+/// concern it that came since its authority was checked. Another end of the slot may: the later one is the slot's.
+fn end_slot<R: WriteRows>(rows: &mut R, end: &SlotEnd) -> Result<WriteOutcome, R::Error> {
+    let keys = RuleKeys { slot: None, ..(&end.token).into() };
+    if rows.is_ended_by_rule(&keys)? {
+        return Ok(WriteOutcome::RuledOut);
+    }
+    let slot = end.token.slot;
+    Ok(WriteOutcome::SlotEnded(rows.announce(LogKind::Slot, slot.as_bytes(), end.keep_until)?))
+}
+
 fn open<R: WriteRows>(rows: &mut R, opening: &Opening) -> Result<WriteOutcome, R::Error> {
     let grant = &opening.grant;
     let already_written = rows.grant(grant.id)?.is_some();
@@ -205,15 +248,26 @@ fn open<R: WriteRows>(rows: &mut R, opening: &Opening) -> Result<WriteOutcome, R
 }
 
 fn rotate<R: WriteRows>(rows: &mut R, rotation: &Rotation) -> Result<RotationOutcome, R::Error> {
-    let Some(stored) = rows.grant(rotation.grant)? else { return Ok(RotationOutcome::Unknown) };
+    let (stored, has_row) = match &rotation.origin {
+        Some(origin) => grant_with_row(rows, origin)?,
+        None => match rows.grant(rotation.grant)? {
+            Some(stored) => (stored, true),
+            None => return Ok(RotationOutcome::Unknown),
+        },
+    };
     let (grant, now) = (&stored.grant, rows.now());
     let mut counter = grant.counter;
     // An earlier attempt may have been committed and its answer lost.
-    let is_written = rows.token_exists(rotation.token.id)?;
+    let is_written = match rotation.is_stored {
+        true => rows.token_exists(rotation.token.id)?,
+        false => grant.access_token == rotation.token.id,
+    };
+    // The row is there for as long as any refresh token that it has spent says it is good: no other row would know.
+    let not_before = rotation.origin.as_ref().map(|_| grant.idle_expires_at);
     let moved = |counter, rotated_at| GrantRotation {
         counter,
         rotated_at,
-        idle_expires_at: now + rotation.idle,
+        idle_expires_at: not_before.map_or(now + rotation.idle, |end| end.max(now + rotation.idle)),
         access_token: rotation.token.id,
     };
     match decide_rotation(rotation, &stored, now) {
@@ -229,18 +283,78 @@ fn rotate<R: WriteRows>(rows: &mut R, rotation: &Rotation) -> Result<RotationOut
             if let Some(token) = given_before(rows, rotation, grant.access_token)? {
                 return Ok(RotationOutcome::Repeated { counter, token: Box::new(token) });
             }
+            // Nothing else would tell the next refresh which token it is to end.
+            if is_replaced_by_name(rotation) && !is_written {
+                let to = GrantRotation {
+                    idle_expires_at: grant.idle_expires_at,
+                    ..moved(counter, grant.rotated_at)
+                };
+                rows.grant_rotate(grant.id, counter, &to)?;
+            }
         }
         RotationDecision::Keep if is_written => {}
-        RotationDecision::Keep => rows.grant_rotate(grant.id, counter, &moved(counter, grant.rotated_at))?,
+        RotationDecision::Keep => {
+            grant_move(rows, grant, has_row, &moved(counter, grant.rotated_at))?;
+        }
         RotationDecision::Rotate { from } => {
             counter = from + 1;
-            rows.grant_rotate(grant.id, from, &moved(counter, now))?;
+            grant_move(rows, grant, has_row, &moved(counter, now))?;
         }
     }
     if !is_written {
-        displace_and_insert(rows, &rotation.token, rotation.policy)?;
+        if rotation.policy == ActiveTokenPolicy::Replace {
+            end_last_unstored(rows, rotation, grant, has_row)?;
+        }
+        displace(rows, &rotation.token, rotation.policy)?;
+        if rotation.is_stored {
+            insert(rows, &rotation.token, None)?;
+        }
     }
     Ok(RotationOutcome::Refreshed { counter })
+}
+
+/// Only the grant knows which token without a row is to end.
+fn is_replaced_by_name(rotation: &Rotation) -> bool {
+    !rotation.is_stored && rotation.policy == ActiveTokenPolicy::Replace
+}
+
+/// Its first rotation gives a row to a grant that had none. The row names no slot: whoever opens a grant for the slot
+/// does not have to yield to one that nothing was written for.
+fn grant_move<R: WriteRows>(
+    rows: &mut R,
+    grant: &Grant,
+    has_row: bool,
+    to: &GrantRotation,
+) -> Result<(), R::Error> {
+    if has_row {
+        return rows.grant_rotate(grant.id, grant.counter, to);
+    }
+    rows.grant_insert(&Grant {
+        slot: None,
+        counter: to.counter,
+        rotated_at: to.rotated_at,
+        idle_expires_at: to.idle_expires_at,
+        access_token: to.access_token,
+        ..grant.clone()
+    })
+}
+
+/// Ends the last access token of the grant if it has no row and can still be alive.
+fn end_last_unstored<R: WriteRows>(
+    rows: &mut R,
+    rotation: &Rotation,
+    grant: &Grant,
+    has_row: bool,
+) -> Result<(), R::Error> {
+    let (last, now) = (grant.access_token, rows.now());
+    let expires_by = last.made_at() + rotation.token_life;
+    // Before a grant has a row, none of its tokens has.
+    let has_no_row = !has_row || !rows.token_exists(last)?;
+    if has_no_row && expires_by > now && !rows.early_end_exists(last)? {
+        rows.early_end_insert(last, Unwritten { by: None, expires_by })?;
+        rows.announce(LogKind::Token, last.as_bytes(), expires_by)?;
+    }
+    Ok(())
 }
 
 /// What the same refresh gave before, if it is still good and what is asked for now, too.
@@ -264,7 +378,8 @@ fn revoke<R: WriteRows>(
         (RevokeDecision::AlreadyOver, _) => RevokeOutcome::AlreadyOver,
         (RevokeDecision::EndEarly(unwritten), _) => {
             rows.early_end_insert(id, unwritten)?;
-            RevokeOutcome::Revoked(rows.announce(LogKind::Token, id.as_bytes(), unwritten.expires_by)?)
+            let at = rows.announce(LogKind::Token, id.as_bytes(), unwritten.expires_by)?;
+            RevokeOutcome::Revoked(at.position)
         }
         (RevokeDecision::End(ending), Some(stored)) => {
             RevokeOutcome::Revoked(end(rows, &stored.token, ending)?)
@@ -276,12 +391,20 @@ fn revoke<R: WriteRows>(
 fn revoke_grant<R: WriteRows>(
     rows: &mut R,
     id: GrantId,
+    origin: Option<&Grant>,
     keep_until: Timestamp,
 ) -> Result<RevokeOutcome, R::Error> {
-    Ok(match rows.grant(id)? {
+    let found = match origin {
+        Some(origin) => Some(grant_with_row(rows, origin)?),
+        None => rows.grant(id)?.map(|stored| (stored, true)),
+    };
+    Ok(match found {
         None => RevokeOutcome::Unknown,
-        Some(stored) if stored.state(rows.now()) == GrantState::Revoked => RevokeOutcome::AlreadyOver,
-        Some(_) => RevokeOutcome::Revoked(end_grant(rows, id, keep_until)?),
+        Some((stored, _)) if stored.state(rows.now()) == GrantState::Revoked => RevokeOutcome::AlreadyOver,
+        Some((_, true)) => RevokeOutcome::Revoked(end_grant(rows, id, keep_until)?),
+        Some((_, false)) => {
+            RevokeOutcome::Revoked(rows.announce(LogKind::Grant, id.as_bytes(), keep_until)?.position)
+        }
     })
 }
 
@@ -304,13 +427,23 @@ fn displace_and_insert<R: WriteRows>(
     token: &AccessToken,
     policy: ActiveTokenPolicy,
 ) -> Result<(), R::Error> {
+    displace(rows, token, policy)?;
+    insert(rows, token, None)
+}
+
+/// What becomes of the slot's holder where the token comes in its place.
+fn displace<R: WriteRows>(
+    rows: &mut R,
+    token: &AccessToken,
+    policy: ActiveTokenPolicy,
+) -> Result<(), R::Error> {
     if policy == ActiveTokenPolicy::Replace
         && let Some(holder) = rows.holder(token.slot)?
         && holder.expires_at > rows.now()
     {
         end_holder(rows, holder.id)?;
     }
-    insert(rows, token, None)
+    Ok(())
 }
 
 fn insert<R: WriteRows>(
@@ -332,11 +465,11 @@ fn end_holder<R: WriteRows>(rows: &mut R, id: TokenId) -> Result<(), R::Error> {
 fn end<R: WriteRows>(rows: &mut R, token: &AccessToken, ending: Ending) -> Result<Position, R::Error> {
     rows.token_end(token.id, ending)?;
     rows.slot_free(token.slot, token.id)?;
-    rows.announce(LogKind::Token, token.id.as_bytes(), token.expires_at)
+    Ok(rows.announce(LogKind::Token, token.id.as_bytes(), token.expires_at)?.position)
 }
 
 /// The rule in the log ends the tokens.
 fn end_grant<R: WriteRows>(rows: &mut R, id: GrantId, keep_until: Timestamp) -> Result<Position, R::Error> {
     rows.grant_end(id)?;
-    rows.announce(LogKind::Grant, id.as_bytes(), keep_until)
+    Ok(rows.announce(LogKind::Grant, id.as_bytes(), keep_until)?.position)
 }

@@ -299,12 +299,15 @@ mod tests {
         };
         Rotation {
             grant: GrantId::from_bytes([1; 16]),
+            origin: None,
             presented,
             advance,
             grace: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             token,
+            is_stored: true,
             policy,
+            token_life: Duration::from_secs(60),
             keep_until: NOW,
             reuse_audit: audit,
         }
@@ -396,7 +399,7 @@ mod tests {
 
     #[test]
     fn what_the_revocation_of_an_unwritten_token_does() {
-        let by = NodeNumber::new(1).unwrap();
+        let by = NodeNumber::new(1);
         let until = |secs| Unwritten { by, expires_by: Timestamp::from_secs(secs) };
         let revoke = |unwritten, ended_early| decide_revoke(None, Some(unwritten), ended_early, NOW);
         assert_eq!(revoke(until(1_001), false), RevokeDecision::EndEarly(until(1_001)));

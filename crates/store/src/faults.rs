@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    Client, ClientId, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen, SlotKey, Subject,
-    Timestamp, TokenId,
+    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
+    SlotKey, Subject, Timestamp, TokenId,
 };
 use tokio::sync::watch;
 
@@ -130,6 +130,10 @@ impl Tokens for FaultyStore {
         self.read(self.inner.token_judge(issue)).await
     }
 
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        self.read(self.inner.token_judge_unstored(token)).await
+    }
+
     fn token_writers(&self) -> TokenWriters {
         self.inner.token_writers()
     }
@@ -165,6 +169,10 @@ impl Tokens for FaultyStore {
 impl Grants for FaultyStore {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         self.read(self.inner.grant_find(id)).await
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        self.read(self.inner.grant_judge_unstored(grant)).await
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

@@ -37,6 +37,10 @@ impl StoredGrant {
 pub trait Grants: Send + Sync {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>>;
 
+    /// Where a grant stands that a refresh token brings along, rotated never: what the revocation log and its row, if it
+    /// has one by now, add to it.
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant>;
+
     /// The grant of slot binding `none` that was last opened for the slot, whatever its state.
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>>;
 

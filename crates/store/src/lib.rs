@@ -28,7 +28,7 @@ mod tokens;
 pub mod transfer;
 mod writes;
 
-pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge};
+pub use apply::{GrantRotation, ReadRows, WriteRows, apply, judge, judge_unstored, judge_unstored_grant};
 pub use audit::{AuditEntry, AuditRecord, AuditTrail};
 pub use bell::Bell;
 pub use clients::{Announcement, ClientChange, ClientDeletion, ClientOutcome, Clients};
@@ -50,7 +50,7 @@ pub use revocations::{LogView, Merge, MergeOutcome, Probe, Revocations, RuleAppe
 pub use settings::{ClusterId, Settings, SettingsChange, SettingsOutcome, StoredSettings};
 pub use tokens::{DeferredToken, StoredToken, TokenPage, TokenWriters, Tokens};
 pub use writes::{
-    AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, TokenWrite,
+    AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, SlotEnd, TokenWrite,
     Unwritten, WriteOutcome,
 };
 

@@ -92,7 +92,7 @@ impl State {
         keys.iter().any(|(kind, key)| self.rules.get(&(kind, key.to_vec())).is_some_and(|at| *at > keys.seen))
     }
 
-    fn announce(&mut self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp, now: Timestamp) -> Position {
+    fn announce(&mut self, kind: LogKind, key: Vec<u8>, keep_until: Timestamp, now: Timestamp) -> Seen {
         let (entry, head) = self.head.0.append(kind, key, keep_until);
         self.head.0 = head;
         if kind.is_rule() {
@@ -101,7 +101,7 @@ impl State {
         let position = entry.position;
         self.log.insert(position, LoggedEntry { entry, logged_at: now });
         self.bell.ring();
-        position
+        head.seen()
     }
 
     fn record(&mut self, entry: AuditEntry) {

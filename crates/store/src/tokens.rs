@@ -100,6 +100,9 @@ pub trait Tokens: Send + Sync {
     /// The token's row; where there is none yet, what [`TokenWrite::Settle`] would make of it now, without doing it.
     async fn token_judge(&self, issue: Arc<Issue>) -> Result<StoredToken>;
 
+    /// Where a token stands that gets no row: nothing but the revocation log ends it before its time.
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken>;
+
     /// The token that the slot names as its holder, whatever its state.
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>>;
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Grant, GrantId, NodeNumber, Position, Timestamp, TokenId,
+    AccessToken, ActiveTokenPolicy, Grant, GrantId, NodeNumber, Position, Seen, Timestamp, TokenId,
 };
 
 use crate::{AuditEntry, NodeId, StoredGrant, StoredToken};
@@ -15,6 +15,8 @@ pub enum TokenWrite {
     /// Writes a token that its caller has been given already. It gets its row whoever holds the slot; what gives way
     /// is decided by the order of the ids, so that any order of writing ends the same.
     Settle(Arc<Issue>),
+    /// Ends everything earlier of the slot of a token that gets no row, by a rule in the revocation log.
+    EndSlot(Arc<SlotEnd>),
     /// Opens a grant with its first access token.
     Open(Arc<Opening>),
     Rotate(Arc<Rotation>),
@@ -22,14 +24,16 @@ pub enum TokenWrite {
     /// if the token was ended by it.
     Revoke {
         id: TokenId,
-        /// Set where the token says that its row may still be on its way.
+        /// Set where the token says that it has no row, or that its row may still be on its way.
         unwritten: Option<Unwritten>,
         audit: Option<Arc<AuditEntry>>,
     },
     /// Ends a grant and, by a rule in the log, every token of it.
     RevokeGrant {
         id: GrantId,
-        /// When the last token of it has expired.
+        /// The grant as its refresh token says it, where it need not have a row.
+        origin: Option<Arc<Grant>>,
+        /// When the last token of it has expired, and the grant itself if it need not have a row.
         keep_until: Timestamp,
         audit: Option<Arc<AuditEntry>>,
     },
@@ -54,10 +58,11 @@ impl TokenWrite {
     }
 }
 
-/// A token whose row is not there, but may come.
+/// A token whose row is not there. It may come, or the token never gets one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unwritten {
-    pub by: NodeNumber,
+    /// The node from which the row may come; absent where none will.
+    pub by: Option<NodeNumber>,
     /// When it has expired at the latest, and nobody can ask for it any more.
     pub expires_by: Timestamp,
 }
@@ -73,6 +78,15 @@ pub struct Issue {
     pub min_life: Duration,
 }
 
+/// A token that gets no row and is to be the only valid one of its slot.
+#[derive(Debug, Clone)]
+pub struct SlotEnd {
+    /// With what had been seen when its authority was checked.
+    pub token: AccessToken,
+    /// When everything earlier of the slot has expired.
+    pub keep_until: Timestamp,
+}
+
 /// A grant that asks for its slot, if it has one, and its first access token, which displaces whatever holds its own.
 #[derive(Debug, Clone)]
 pub struct Opening {
@@ -86,6 +100,8 @@ pub struct Opening {
 #[derive(Debug, Clone)]
 pub struct Rotation {
     pub grant: GrantId,
+    /// The grant as the refresh token says it, rotated never: what its row begins with if it has none yet.
+    pub origin: Option<Arc<Grant>>,
     /// The counter that the refresh token carries.
     pub presented: u32,
     /// Whether using it makes the next one; `false` for clients whose refresh token stays the same.
@@ -94,10 +110,14 @@ pub struct Rotation {
     pub grace: Duration,
     /// How long the grant lives from now on if nobody refreshes again.
     pub idle: Duration,
-    /// The new access token. It displaces whatever holds its slot.
+    /// The new access token. If it gets a row, it displaces whatever holds its slot.
     pub token: AccessToken,
-    /// `replace` ends the token that is displaced; otherwise it retires.
+    /// Whether the access token gets a row.
+    pub is_stored: bool,
+    /// `replace` ends the token that is displaced, and the last one of the grant if that has no row; otherwise they retire.
     pub policy: ActiveTokenPolicy,
+    /// The longest that an access token lives.
+    pub token_life: Duration,
     /// Should it turn out to be reuse: until when the log has to remember the end of the grant, and the audit row.
     pub keep_until: Timestamp,
     pub reuse_audit: AuditEntry,
@@ -115,6 +135,10 @@ pub enum WriteOutcome {
     /// Nothing was written: this token holds the slot.
     SlotHeld(Box<StoredToken>),
     Settled(Settlement),
+    /// Everything of the slot that has seen less than this is ended.
+    SlotEnded(Seen),
+    /// Nothing was written: a rule has ended the token itself since its authority was checked.
+    RuledOut,
     /// Grant and token are committed.
     Opened,
     /// Nothing was written: this live grant holds the slot.

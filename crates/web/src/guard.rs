@@ -75,7 +75,7 @@ async fn admitted(state: &WebState, answer: BoxFuture<'_>) -> Response {
 /// The answer, or the one that it took too long.
 pub fn in_time<'a>(
     state: &'a WebState,
-    answer: impl Future<Output: IntoResponse> + Send + 'a,
+    answer: impl Future<Output: IntoResponse + Send> + Send + 'a,
 ) -> BoxFuture<'a> {
     Box::pin(async {
         match within(state.settings.limits.request_timeout, answer).await {

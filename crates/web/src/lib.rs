@@ -3,6 +3,7 @@
 mod address;
 mod admin;
 mod attempts;
+mod bearer;
 mod body;
 mod cors;
 mod credentials;

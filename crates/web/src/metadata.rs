@@ -34,6 +34,8 @@ pub fn render(issuer: &str) -> Bytes {
         "revocation_endpoint": format!("{issuer}/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        // No registered name: how resource servers follow what is revoked (docs/feed.md).
+        "revocations_endpoint": format!("{issuer}/oauth2/revocations"),
         "jwks_uri": format!("{issuer}/oauth2/jwks"),
         "grant_types_supported": grants,
         "response_types_supported": [],

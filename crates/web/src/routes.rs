@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use tower::Service;
 
-use crate::guard::{self, Guard, in_time, pass};
+use crate::guard::{self, BoxFuture, Guard, in_time, pass};
 use crate::{WebState, admin, health, metadata, oauth2, respond};
 
 /// What a listener serves. Each request carries its peer's address as `ConnectInfo`.
@@ -42,23 +42,23 @@ impl Site for PublicSite {
     async fn answer(&self, request: Request) -> Response {
         let state = &*self.state;
         let path = if request.method() == Method::POST { request.uri().path() } else { "" };
-        match path {
-            "/oauth2/introspect" => {
-                let run = |request| in_time(state, oauth2::introspect::post(state, request));
-                pass(state, "/oauth2/introspect", None, request, run).await
-            }
-            "/oauth2/token" => {
-                let run = |request| in_time(state, oauth2::token::post(state, request));
-                pass(state, "/oauth2/token", Some("POST"), request, run).await
-            }
-            "/oauth2/revoke" => {
-                let run = |request| in_time(state, oauth2::revoke::post(state, request));
-                pass(state, "/oauth2/revoke", Some("POST"), request, run).await
-            }
-            _ => self.others.answer(request).await,
-        }
+        let (endpoint, open_to_pages, run): (_, _, Handler<'_>) = match path {
+            "/oauth2/introspect" => ("/oauth2/introspect", None, |state, request| {
+                in_time(state, oauth2::introspect::post(state, request))
+            }),
+            "/oauth2/token" => ("/oauth2/token", Some("POST"), |state, request| {
+                in_time(state, oauth2::token::post(state, request))
+            }),
+            "/oauth2/revoke" => ("/oauth2/revoke", Some("POST"), |state, request| {
+                in_time(state, oauth2::revoke::post(state, request))
+            }),
+            _ => return Box::pin(self.others.answer(request)).await,
+        };
+        pass(state, endpoint, open_to_pages, request, move |request| run(state, request)).await
     }
 }
+
+type Handler<'a> = fn(&'a WebState, Request) -> BoxFuture<'a>;
 
 pub fn public_site(state: Arc<WebState>) -> PublicSite {
     // What web pages may reach, if their origin is registered. Introspection is for resource servers, which are none.
@@ -68,7 +68,9 @@ pub fn public_site(state: Arc<WebState>) -> PublicSite {
     let read = Router::new()
         .route("/oauth2/jwks", get(metadata::jwks))
         .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
-    let closed = Router::new().route("/oauth2/introspect", any(respond::method_not_allowed));
+    let closed = Router::new()
+        .route("/oauth2/introspect", any(respond::method_not_allowed))
+        .route("/oauth2/revocations", get(oauth2::revocations::get));
     let others = guarded(posted, &state, Some("POST"))
         .merge(guarded(read, &state, Some("GET, HEAD")))
         .merge(guarded(closed.fallback(respond::not_found), &state, None))

@@ -263,7 +263,7 @@ async fn a_token_that_was_revoked_before_it_had_a_row_is_not_found_by_its_copy()
     let token = AccessToken { deferred_by: Some(by), ..pair.shared.token("app") };
     pair.one.store.token_announce(&token);
     pair.copied("tokens", &token.id.to_string()).await;
-    let unwritten = Some(Unwritten { by, expires_by: token.expires_at });
+    let unwritten = Some(Unwritten { by: Some(by), expires_by: token.expires_at });
     let write = TokenWrite::Revoke { id: token.id, unwritten, audit: None };
     pair.one.store.token_write(vec![write]).await.unwrap();
     pair.other.store.tail().catch_up().await;

@@ -24,3 +24,4 @@ pub use info::{KeyInfo, KeyName, KeyState};
 pub use master::MasterKey;
 pub use reload::Masters;
 pub use ring::{KeyOptions, KeyRing};
+pub(crate) use snapshot::TokenKey;

@@ -7,7 +7,7 @@ use grantry_protocol::{ClientId, ClientSecretHash, Clock, Lifetime, Rng, Secret,
 use grantry_store::{KeyChange, KeyPurpose, KeyRecord, Store};
 use tokio::sync::Mutex;
 
-use super::snapshot::{Key, Line, Snapshot};
+use super::snapshot::{Key, Line, Snapshot, TokenKey};
 use super::{KeyRingError, MasterKey, Masters};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +88,15 @@ impl KeyRing {
     }
 
     /// The version that new opaque tokens are made with.
-    pub(crate) fn newest_token_mac(&self) -> (u8, Arc<MacKey>) {
-        self.maker(Line::TokenMac, numbered)
+    pub(crate) fn newest_token_key(&self) -> (u8, Arc<TokenKey>) {
+        self.maker(Line::TokenMac, |key| Some((key.record.version, key.material.token()?.clone())))
     }
 
     /// `None` for a version that there is not, or whose tokens are not taken for ours any more.
-    pub(crate) fn token_mac(&self, version: u8) -> Option<Arc<MacKey>> {
-        self.accepted_mac(KeyPurpose::TokenMac, version)
+    pub(crate) fn token_key(&self, version: u8) -> Option<Arc<TokenKey>> {
+        let snapshot = self.snapshot.load();
+        let accepted = |key: &&Key| key.is_accepted(self.clock.now());
+        snapshot.find(KeyPurpose::TokenMac, version).filter(accepted)?.material.token().cloned()
     }
 
     /// When a key was made; `None` for one that there is not.

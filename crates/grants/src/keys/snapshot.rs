@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use grantry_jose::{Algorithm, MacKey, SigningKey};
+use grantry_jose::{Algorithm, MacKey, NonceMisuseResistantKey, SigningKey};
 use grantry_protocol::{Rng, Timestamp};
 use grantry_store::{KeyPurpose, KeyRecord};
 use zeroize::Zeroizing;
@@ -52,9 +52,24 @@ pub(super) fn signing_plain(algorithm: Algorithm, pkcs8: &[u8]) -> Zeroizing<Vec
     plain
 }
 
+/// What opaque tokens are made with: those that name a row, and those that say everything themselves. One is derived from
+/// the other, so both are rotated and revoked together.
+pub(crate) struct TokenKey {
+    pub mac: Arc<MacKey>,
+    pub seal: NonceMisuseResistantKey,
+}
+
+impl TokenKey {
+    fn new(mac: Arc<MacKey>) -> Self {
+        // No token begins like this, so its MAC says nothing about the key.
+        let seal = NonceMisuseResistantKey::new(&mac.tag(&[b"grantry token seal 1"]));
+        Self { mac, seal }
+    }
+}
+
 #[derive(Clone)]
 pub(super) enum Material {
-    TokenMac(Arc<MacKey>),
+    TokenMac(Arc<TokenKey>),
     ClientSecret(Arc<MacKey>),
     Signing(Arc<SigningKey>),
 }
@@ -62,8 +77,16 @@ pub(super) enum Material {
 impl Material {
     pub fn mac(&self) -> Option<&Arc<MacKey>> {
         match self {
-            Self::TokenMac(key) | Self::ClientSecret(key) => Some(key),
+            Self::TokenMac(key) => Some(&key.mac),
+            Self::ClientSecret(key) => Some(key),
             Self::Signing(_) => None,
+        }
+    }
+
+    pub fn token(&self) -> Option<&Arc<TokenKey>> {
+        match self {
+            Self::TokenMac(key) => Some(key),
+            Self::ClientSecret(_) | Self::Signing(_) => None,
         }
     }
 
@@ -87,7 +110,7 @@ impl Key {
         let damaged = || KeyRingError::Damaged { purpose, version };
         let mac = || plain.as_slice().try_into().map(|key| Arc::new(MacKey::new(key))).map_err(|_| damaged());
         let material = match record.purpose {
-            KeyPurpose::TokenMac => Material::TokenMac(mac()?),
+            KeyPurpose::TokenMac => Material::TokenMac(Arc::new(TokenKey::new(mac()?))),
             KeyPurpose::ClientSecret => Material::ClientSecret(mac()?),
             KeyPurpose::Signing => {
                 let (code, pkcs8) = plain.split_first().ok_or_else(damaged)?;

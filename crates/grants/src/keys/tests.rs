@@ -20,6 +20,7 @@ use grantry_store::{
 };
 
 use super::{KeyAdminError, KeyInfo, KeyName, KeyOptions, KeyRing, KeyRingError, KeyState, MasterKey};
+use crate::tokens::IssuedToken;
 use crate::tokens::opaque::{self, RefreshToken};
 use crate::{Actor, Fetch, FetchError, Grants, TokenSettings};
 
@@ -114,6 +115,7 @@ impl Deployment {
             default_audience: Audience::default(),
             persistence: PersistenceMode::Sync,
             has_queue: false,
+            pool_size: 0,
         };
         let (store, clock, rng) = (self.store.clone(), self.clock.clone(), self.rng.clone());
         Ok(Grants::new(store, persistence, keys, settings, Arc::new(NoFetch), clock, rng))
@@ -140,8 +142,8 @@ impl Deployment {
         let token = |format| self.token(format, Duration::from_secs(3600));
         let refresh = RefreshToken { grant: self.ids.grant(self.clock.now(), self.rng.as_ref()), counter: 0 };
         Made {
-            opaque: node.write_token(&token(AccessTokenFormat::Opaque)).await.unwrap(),
-            jwt: node.write_token(&token(AccessTokenFormat::Jwt)).await.unwrap(),
+            opaque: node.write_token(&IssuedToken::stored(token(AccessTokenFormat::Opaque))).await.unwrap(),
+            jwt: node.write_token(&IssuedToken::stored(token(AccessTokenFormat::Jwt))).await.unwrap(),
             refresh: opaque::write_refresh(&node.keys, refresh),
         }
     }

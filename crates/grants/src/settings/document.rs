@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use grantry_protocol::{ActiveTokenPolicy, Lifetime, nearest};
+use grantry_protocol::{ActiveTokenPolicy, Lifetime, PersistenceMode, nearest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{CacheCapacities, FileSettings, InvalidSetting, TokenSettings};
 
 /// All that can be changed at run time.
-pub const RUNTIME_KEYS: [&str; 9] = [
+pub const RUNTIME_KEYS: [&str; 11] = [
+    "token_persistence.enable",
+    "token_persistence.pool_size",
     "tokens.access_token_lifetime",
     "tokens.refresh_token_lifetime",
     "tokens.refresh_token_idle",
@@ -31,9 +33,20 @@ const MOST_COPIES: usize = 100_000_000;
 #[serde(default)]
 pub struct Document {
     #[serde(skip_serializing_if = "is_default")]
+    token_persistence: TokenPersistence,
+    #[serde(skip_serializing_if = "is_default")]
     tokens: Tokens,
     #[serde(skip_serializing_if = "is_default")]
     cache: Cache,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct TokenPersistence {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_size: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +115,9 @@ impl Document {
         put(&mut tokens.refresh_grace, self.tokens.refresh_grace);
         put(&mut tokens.active_token_policy, self.tokens.active_token_policy);
         put(&mut tokens.reuse_minimum_life, self.tokens.reuse_minimum_life);
+        put(&mut tokens.pool_size, self.token_persistence.pool_size);
+        let enable = self.token_persistence.enable.unwrap_or(tokens.persistence != PersistenceMode::None);
+        tokens.persistence = TokenSettings::mode(enable, tokens.pool_size);
         tokens.validate()?;
         Ok((tokens, self.capacities_over(file)?))
     }
@@ -138,6 +154,10 @@ impl Document {
     pub fn of(tokens: &TokenSettings, capacities: Option<CacheCapacities>) -> Self {
         let near = |of: fn(CacheCapacities) -> usize| Near { capacity: capacities.map(of) };
         Self {
+            token_persistence: TokenPersistence {
+                enable: Some(tokens.persistence != PersistenceMode::None),
+                pool_size: Some(tokens.pool_size),
+            },
             tokens: Tokens {
                 access_token_lifetime: Some(tokens.access_token_lifetime),
                 refresh_token_lifetime: Some(tokens.refresh_token_lifetime),

@@ -1,9 +1,14 @@
-//! JWT access tokens (RFC 9068).
+//! JWT access tokens (RFC 9068). Besides what the RFC wants they say what a verifier needs to judge them by the revocation
+//! log alone; of a token without a row that is also all that there is.
 
-use grantry_jose::{sign_compact, verify_compact};
-use grantry_protocol::{AccessToken, AudienceClaim, NodeNumber, Secret, TokenId};
+use grantry_jose::{base64url, from_base64url, sign_compact, verify_compact};
+use grantry_protocol::{
+    AccessToken, AccessTokenFormat, Audience, AudienceClaim, Authority, Epoch, NodeNumber, Position, Secret,
+    Seen, SlotKey, SubjectKind, Timestamp, TokenId,
+};
 use serde::{Deserialize, Serialize};
 
+use super::IssuedToken;
 use crate::{GrantError, KeyRing};
 
 /// `typ` of RFC 9068 §2.1.
@@ -17,17 +22,16 @@ enum Stored {
     Row,
     /// The same, but the node with this number answered with it first, and the row may still be on its way.
     Queue(NodeNumber),
+    /// Nowhere.
+    None,
 }
 
 impl Stored {
-    fn of(token: &AccessToken) -> Self {
-        token.deferred_by.map_or(Self::Row, Self::Queue)
-    }
-
-    const fn deferred_by(self) -> Option<NodeNumber> {
-        match self {
-            Self::Row => None,
-            Self::Queue(node) => Some(node),
+    fn of(issued: &IssuedToken) -> Self {
+        match issued.token.deferred_by {
+            _ if !issued.is_stored => Self::None,
+            Some(by) => Self::Queue(by),
+            None => Self::Row,
         }
     }
 }
@@ -44,18 +48,72 @@ struct Claims<'a> {
     iat: i64,
     exp: i64,
     jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     grantry_stored: Stored,
+    /// Epoch and position.
+    grantry_seen: (u64, u64),
+    grantry_slot: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grantry_grant: Option<String>,
+    /// Only where it is not what `sub` and `client_id` suggest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grantry_subject_kind: Option<SubjectKind>,
 }
 
-/// What has to be read of a token that comes back; the rest stands in its row.
+/// Of a token that has a row, that says all but the first three.
 #[derive(Deserialize)]
 struct ReadClaims {
     iss: String,
     jti: String,
     grantry_stored: Stored,
+    sub: String,
+    #[serde(default)]
+    aud: Audiences,
+    client_id: String,
+    #[serde(default)]
+    scope: String,
+    iat: i64,
+    exp: i64,
+    sid: Option<String>,
+    grantry_seen: Option<(u64, u64)>,
+    grantry_slot: Option<String>,
+    grantry_grant: Option<String>,
+    grantry_subject_kind: Option<SubjectKind>,
 }
 
-pub async fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<Secret, GrantError> {
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Audiences {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl From<Audiences> for Audience {
+    fn from(audiences: Audiences) -> Self {
+        Self::new(match audiences {
+            Audiences::One(name) => vec![name],
+            Audiences::Many(names) => names,
+        })
+    }
+}
+
+/// What a token says.
+pub enum ReadJwt {
+    Row(TokenId, Option<NodeNumber>),
+    Unstored(Box<AccessToken>),
+}
+
+pub async fn write(keys: &KeyRing, issuer: &str, issued: &IssuedToken) -> Result<Secret, GrantError> {
+    let token = &issued.token;
+    let Authority { seen, grant, session } = token.authority;
+    let suggested = suggested_kind(token.subject.as_str(), token.client_id.as_str());
     let claims = Claims {
         iss: issuer,
         sub: token.subject.as_str(),
@@ -65,15 +123,53 @@ pub async fn write(keys: &KeyRing, issuer: &str, token: &AccessToken) -> Result<
         iat: token.issued_at.as_secs(),
         exp: token.expires_at.as_secs(),
         jti: token.id.to_string(),
-        grantry_stored: Stored::of(token),
+        sid: session.map(|id| id.to_string()),
+        grantry_stored: Stored::of(issued),
+        grantry_seen: (seen.epoch.0, seen.position.0),
+        grantry_slot: base64url(token.slot.as_bytes()),
+        grantry_grant: grant.map(|id| id.to_string()),
+        grantry_subject_kind: (token.subject_kind != suggested).then_some(token.subject_kind),
     };
     Ok(Secret::new(sign_compact(keys.signer().as_ref(), TYP, &claims).await?))
 }
 
-pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<(TokenId, Option<NodeNumber>)> {
+pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<ReadJwt> {
     let claims: ReadClaims = verify_compact(text, TYP, |kid| keys.signing_key_by_id(kid)).ok()?;
     if claims.iss != issuer {
         return None;
     }
-    Some((claims.jti.parse().ok()?, claims.grantry_stored.deferred_by()))
+    let id = claims.jti.parse().ok()?;
+    Some(match claims.grantry_stored {
+        Stored::Row => ReadJwt::Row(id, None),
+        Stored::Queue(by) => ReadJwt::Row(id, Some(by)),
+        Stored::None => ReadJwt::Unstored(Box::new(whole(id, claims)?)),
+    })
+}
+
+fn whole(id: TokenId, claims: ReadClaims) -> Option<AccessToken> {
+    let (epoch, position) = claims.grantry_seen?;
+    let suggested = suggested_kind(&claims.sub, &claims.client_id);
+    Some(AccessToken {
+        id,
+        slot: SlotKey::from_bytes(from_base64url(&claims.grantry_slot?)?.try_into().ok()?),
+        client_id: claims.client_id.parse().ok()?,
+        subject: claims.sub.parse().ok()?,
+        subject_kind: claims.grantry_subject_kind.unwrap_or(suggested),
+        scope: claims.scope.parse().ok()?,
+        audience: claims.aud.into(),
+        format: AccessTokenFormat::Jwt,
+        issued_at: Timestamp::from_secs(claims.iat),
+        expires_at: Timestamp::from_secs(claims.exp),
+        authority: Authority {
+            seen: Seen { epoch: Epoch(epoch), position: Position(position) },
+            grant: claims.grantry_grant.map(|id| id.parse()).transpose().ok()?,
+            session: claims.sid.map(|id| id.parse()).transpose().ok()?,
+        },
+        deferred_by: None,
+    })
+}
+
+/// A client that is its own subject is nearly always one.
+fn suggested_kind(subject: &str, client_id: &str) -> SubjectKind {
+    if subject == client_id { SubjectKind::Client } else { SubjectKind::User }
 }

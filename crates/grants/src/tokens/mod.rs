@@ -2,45 +2,97 @@
 
 pub mod jwt;
 pub mod opaque;
+mod sealed;
 
-use grantry_protocol::{AccessToken, AccessTokenFormat, NodeNumber, Secret, TokenId};
+use grantry_protocol::{AccessToken, AccessTokenFormat, Grant, NodeNumber, Secret, TokenId};
 use grantry_store::StoredToken;
 
+use self::jwt::ReadJwt;
+use self::opaque::{ReadAccess, RefreshToken};
 use crate::{GrantError, Grants};
 
 /// A token that this deployment made. Whether it is still good is for the store to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recognized {
+    /// Its row says what it is.
+    Row(RecognizedRow),
+    /// It has no row and never will: this is all of it. Only the revocation log ends it before its time.
+    Unstored(Box<AccessToken>),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recognized {
+pub struct RecognizedRow {
     pub id: TokenId,
     pub format: AccessTokenFormat,
     /// The node that answered with it before its row was written.
     pub deferred_by: Option<NodeNumber>,
 }
 
+/// A refresh token that this deployment made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecognizedRefresh {
+    pub token: RefreshToken,
+    /// The grant as it was opened, where it need not have a row.
+    pub origin: Option<Grant>,
+}
+
+/// An access token that a caller is to be given.
+pub struct IssuedToken {
+    pub token: AccessToken,
+    /// Whether it has a row, or will have one.
+    pub is_stored: bool,
+}
+
+impl IssuedToken {
+    pub const fn stored(token: AccessToken) -> Self {
+        Self { token, is_stored: true }
+    }
+}
+
 impl Grants {
     /// The text of a token. For an opaque token always the same one; a JWT may be signed anew, with the same id,
     /// expiry and scope.
-    pub(crate) async fn write_token(&self, token: &AccessToken) -> Result<Secret, GrantError> {
+    pub(crate) async fn write_token(&self, issued: &IssuedToken) -> Result<Secret, GrantError> {
+        let IssuedToken { token, is_stored } = issued;
         match token.format {
-            AccessTokenFormat::Opaque => Ok(opaque::write(&self.keys, token.id, token.deferred_by)),
-            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings().issuer, token).await,
+            AccessTokenFormat::Opaque if *is_stored => {
+                Ok(opaque::write(&self.keys, token.id, token.deferred_by))
+            }
+            AccessTokenFormat::Opaque => Ok(opaque::write_sealed(&self.keys, token)),
+            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings().issuer, issued).await,
         }
     }
 
     /// Refuses everything that was not made with this deployment's keys, without asking the store.
     pub(crate) fn recognize_token(&self, text: &str) -> Option<Recognized> {
-        if let Some((id, deferred_by)) = opaque::read(&self.keys, text) {
-            return Some(Recognized { id, format: AccessTokenFormat::Opaque, deferred_by });
-        }
-        let (id, deferred_by) = jwt::read(&self.keys, &self.settings().issuer, text)?;
-        Some(Recognized { id, format: AccessTokenFormat::Jwt, deferred_by })
+        let row = |id, format, deferred_by| Recognized::Row(RecognizedRow { id, format, deferred_by });
+        Some(match opaque::read(&self.keys, text) {
+            Some(ReadAccess::Row(id, deferred_by)) => row(id, AccessTokenFormat::Opaque, deferred_by),
+            Some(ReadAccess::Sealed(token)) => Recognized::Unstored(token),
+            None => match jwt::read(&self.keys, &self.settings().issuer, text)? {
+                ReadJwt::Row(id, deferred_by) => row(id, AccessTokenFormat::Jwt, deferred_by),
+                ReadJwt::Unstored(token) => Recognized::Unstored(token),
+            },
+        })
+    }
+
+    /// The same for a refresh token.
+    pub(crate) fn recognize_refresh(&self, text: &str) -> Option<RecognizedRefresh> {
+        let (token, origin) = opaque::read_refresh(&self.keys, text)?;
+        let origin = origin.map(|grant| self.settings().bounded(grant, token.counter));
+        Some(RecognizedRefresh { token, origin })
     }
 
     /// A token that was made with our keys, whether its row is written or not; `None` for anything else, and then mostly
     /// without a look-up.
     pub(crate) async fn find_token(&self, text: &str) -> Result<Option<StoredToken>, GrantError> {
-        let Some(recognized) = self.recognize_token(text) else { return Ok(None) };
-        let stored = self.persistence.find_token(recognized.id, recognized.deferred_by).await?;
-        Ok(stored.filter(|stored| stored.token.format == recognized.format))
+        match self.recognize_token(text) {
+            None => Ok(None),
+            Some(Recognized::Unstored(token)) => Ok(Some(self.store.token_judge_unstored(*token).await?)),
+            Some(Recognized::Row(row)) => {
+                let stored = self.persistence.find_token(row.id, row.deferred_by).await?;
+                Ok(stored.filter(|stored| stored.token.format == row.format))
+            }
+        }
     }
 }

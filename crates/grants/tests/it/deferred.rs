@@ -18,7 +18,7 @@ struct Nodes {
 }
 
 fn asynchronous() -> TokenSettings {
-    TokenSettings { persistence: PersistenceMode::Async, has_queue: true, ..settings() }
+    TokenSettings { persistence: PersistenceMode::Async, has_queue: true, pool_size: 2, ..settings() }
 }
 
 impl Nodes {
@@ -174,7 +174,7 @@ async fn a_client_may_override_the_mode_in_either_direction() {
     let answer = nodes.here.grants.client_credentials(&secret_of("app"), Wanted::default()).await;
     assert!(is_unavailable(&answer), "it is committed first");
 
-    let by_default = TokenSettings { persistence: PersistenceMode::Sync, ..asynchronous() };
+    let by_default = TokenSettings { persistence: PersistenceMode::Sync, pool_size: 0, ..asynchronous() };
     let world = World::with(by_default).await;
     world.client("app", plain(json!({ "persistence": "async" }))).await;
     world.store.fail_writes([Some(Fault::Before(StoreError::unavailable(Outage::Io, "injected")))]);

@@ -8,6 +8,7 @@ mod interleavings;
 mod jwt_bearer;
 mod key_sets;
 mod mint;
+mod none;
 mod private_key_jwt;
 mod refresh;
 mod refresh_tokens;

@@ -157,12 +157,15 @@ async fn a_rule_between_the_authority_and_the_refresh_ends_what_the_refresh_gave
     revoke(&world, RevocationTarget::Subject("alice".parse().unwrap())).await;
     let rotation = Rotation {
         grant: grant.id,
+        origin: None,
         presented: 0,
         advance: true,
         grace: std::time::Duration::from_secs(30),
         idle: std::time::Duration::from_secs(60),
         token: AccessToken { id: TokenId::from_bytes([9; 16]), ..held },
+        is_stored: true,
         policy: ActiveTokenPolicy::Multiple,
+        token_life: std::time::Duration::from_secs(60),
         keep_until: world.now(),
         reuse_audit: entry(&world),
     };

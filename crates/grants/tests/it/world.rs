@@ -98,6 +98,7 @@ pub fn settings() -> TokenSettings {
         default_audience: Audience::new(vec!["https://api.example".to_owned()]),
         persistence: PersistenceMode::Sync,
         has_queue: false,
+        pool_size: 0,
     }
 }
 

@@ -23,12 +23,15 @@ fn rotation(world: &World, opening: &Opening, presented: u32) -> Arc<Rotation> {
         AccessToken { authority: opening.token.authority, ..world.issue("read", Multiple).token.clone() };
     Arc::new(Rotation {
         grant: opening.grant.id,
+        origin: None,
         presented,
         advance: true,
         grace: Duration::from_secs(30),
         idle: Duration::from_secs(600),
         token,
+        is_stored: true,
         policy: Multiple,
+        token_life: Duration::from_secs(600),
         keep_until: opening.grant.expires_at,
         reuse_audit: audit(world, "grant.reuse"),
     })

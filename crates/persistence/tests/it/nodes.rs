@@ -164,7 +164,7 @@ impl Node {
 
     /// Ends a token that `by` has answered.
     pub async fn revoke(&self, issue: &Issue, by: &Self) {
-        let unwritten = Unwritten { by: by.number, expires_by: issue.token.expires_at };
+        let unwritten = Unwritten { by: Some(by.number), expires_by: issue.token.expires_at };
         self.persistence.revoke(issue.token.id, Some(unwritten), None).await.unwrap();
     }
 

@@ -124,7 +124,7 @@ pub struct Metadata {
     #[arg(long, value_parser = ["reuse", "replace", "multiple"])]
     pub active_token_policy: Option<String>,
     /// When its access tokens are in the store: before the answer, or after it; without it as the server's settings say
-    #[arg(long, value_parser = ["sync", "async"])]
+    #[arg(long, value_parser = ["sync", "async", "none"])]
     pub persistence: Option<String>,
     /// As in 30m
     #[arg(long)]

@@ -11,7 +11,7 @@ mod journal_inspect;
 mod keys;
 mod login;
 mod migrate;
-mod print;
+pub mod print;
 mod settings;
 mod store;
 mod store_copy;
@@ -23,12 +23,13 @@ use std::path::Path;
 use crate::cli::{Cli, Command};
 use crate::config::{Environment, Loaded, Problems, load};
 use crate::failure::Failure;
-use crate::serve;
+use crate::{gateway, serve};
 
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let file = cli.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&settings(file)?),
+        Command::Gateway { check } => gateway::run(file, check),
         Command::Clients { command } => clients::run(&settings(file)?, command),
         Command::Cluster { command } => cluster::run(&settings(file)?, command),
         Command::Token { command } => token::run(&settings(file)?, command),

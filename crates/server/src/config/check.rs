@@ -271,7 +271,7 @@ impl Check<'_> {
     }
 }
 
-fn check_issuer(issuer: &str) -> Result<(), String> {
+pub fn check_issuer(issuer: &str) -> Result<(), String> {
     let shape = "must be a URL such as \"https://auth.example\"";
     let url = Url::parse(issuer).map_err(|error| format!("{shape} ({error})"))?;
     let loopback = match url.host() {
@@ -305,14 +305,14 @@ fn check_issuer(issuer: &str) -> Result<(), String> {
 }
 
 /// Whether two listeners would want the same port.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && one.port() != 0
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// The filter's own parser takes a misspelt level for the name of a module, and would silently log nothing.
-fn is_log_filter(text: &str) -> bool {
+pub fn is_log_filter(text: &str) -> bool {
     !text.is_empty()
         && text.split(',').all(|directive| {
             let (module, level) = match directive.split_once('=') {

@@ -119,15 +119,8 @@ impl Check<'_> {
     }
 
     pub fn token_persistence(&mut self) {
-        let TokenPersistence { enable, pool_size, retry_count, queue_capacity, max_batch, .. } =
+        let TokenPersistence { pool_size, retry_count, queue_capacity, max_batch, .. } =
             self.config.token_persistence;
-        if !enable {
-            self.refuse(
-                "token_persistence.enable",
-                "false (tokens that are not stored) is not available in this version of Grantry; set it to true or \
-                 remove it",
-            );
-        }
         self.within("token_persistence.pool_size", pool_size, 0, MOST_WRITERS);
         self.within("token_persistence.retry_count", retry_count as usize, 0, MOST_RETRIES);
         self.within("token_persistence.queue_capacity", queue_capacity, 1, MOST_QUEUE);

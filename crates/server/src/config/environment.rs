@@ -23,8 +23,18 @@ const SPECIAL: &[&str] = &[
     "GRANTRY_LOG",
 ];
 
+/// Whose keys are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    Server,
+    Gateway,
+}
+
+/// With one underscore, so that a missing second one is found.
+const GATEWAY: &str = "GRANTRY_GATEWAY_";
+
 /// Prefixes of the variables of our other programs.
-const FOREIGN: &[&str] = &["GRANTRY_BENCH_", "GRANTRY_SOAK_"];
+const FOREIGN: &[&str] = &["GRANTRY_BENCH_", "GRANTRY_SOAK_", GATEWAY];
 
 /// Names that suggest themselves, and what they are really called.
 const MISTAKEN: &[(&str, &str)] = &[("GRANTRY_MASTER_KEY_FILE", "GRANTRY_KEYS__MASTER_KEY_FILE")];
@@ -50,9 +60,13 @@ impl Environment {
     }
 
     /// Names that are neither special nor for another of our programs: they have to be names of keys.
-    pub fn key_names(&self) -> impl Iterator<Item = &str> {
-        let foreign = |name: &str| FOREIGN.iter().any(|prefix| name.starts_with(prefix));
-        self.0.keys().map(String::as_str).filter(move |name| !SPECIAL.contains(name) && !foreign(name))
+    pub fn key_names(&self, program: Program) -> impl Iterator<Item = &str> {
+        let is_own = move |name: &str| match program {
+            Program::Server => !FOREIGN.iter().any(|prefix| name.starts_with(prefix)),
+            // It may share a machine, and an environment, with a server.
+            Program::Gateway => name.starts_with(GATEWAY),
+        };
+        self.0.keys().map(String::as_str).filter(move |name| !SPECIAL.contains(name) && is_own(name))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Every key that exists, taken from the schema of [`Config`]: reading, `config show` and the reference go by this list,
 //! so none of them can forget a key.
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Config;
@@ -17,6 +19,8 @@ pub struct Key {
     pub description: String,
     /// The only values, if they are few.
     pub values: Vec<String>,
+    /// For messages, where the default is none or would not do.
+    pub example: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,7 @@ impl Key {
     /// A line that would be right, for an error message.
     pub fn example(&self) -> String {
         let value = match (&self.default, self.name.as_str()) {
+            _ if self.example.is_some() => self.example.as_ref().map(in_toml).unwrap_or_default(),
             (Some(default), _) if *default != Value::Array(Vec::new()) => default.to_string(),
             (_, "trusted_proxies" | "allowed_networks") => "[\"10.0.0.0/8\"]".to_owned(),
             (_, "discovery") => "[\"redis://127.0.0.1:6379\"]".to_owned(),
@@ -68,15 +73,19 @@ impl Key {
 
 /// The sections and their keys, in the order of their declaration; a section stands before those below it.
 pub fn sections() -> Vec<Section> {
+    sections_of::<Config>()
+}
+
+pub fn sections_of<C: Default + Serialize + JsonSchema>() -> Vec<Section> {
     // Under the serialize contract every field is required, and `required` keeps the order of the declaration, which
     // the sorted properties do not.
     let generator = SchemaSettings::default()
         .for_serialize()
         .with(|settings| settings.inline_subschemas = true)
         .into_generator();
-    let schema = generator.into_root_schema_for::<Config>().to_value();
+    let schema = generator.into_root_schema_for::<C>().to_value();
     // The schema would know them by type, and two sections of one type may differ in their defaults.
-    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let defaults = serde_json::to_value(C::default()).unwrap_or_default();
     let mut sections = Vec::new();
     for (name, schema) in in_order(&schema) {
         read_section(name, schema, &defaults[name], &mut sections);
@@ -90,7 +99,11 @@ pub fn paths() -> Vec<String> {
 }
 
 pub fn keys() -> Vec<Key> {
-    sections().into_iter().flat_map(|section| section.keys).collect()
+    keys_of::<Config>()
+}
+
+pub fn keys_of<C: Default + Serialize + JsonSchema>() -> Vec<Key> {
+    sections_of::<C>().into_iter().flat_map(|section| section.keys).collect()
 }
 
 fn in_order(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -119,6 +132,7 @@ fn read_key(section: &str, name: &str, schema: &Value, default: &Value) -> Key {
         default: Some(default).filter(|default| !default.is_null()).cloned(),
         description: description(schema),
         values: values(schema),
+        example: schema.get("example").cloned(),
     }
 }
 
@@ -134,6 +148,19 @@ fn kind(schema: &Value) -> Kind {
         () if has("integer") => Kind::Integer,
         () if is_lifetime(schema) => Kind::Duration,
         () => Kind::Text,
+    }
+}
+
+/// A table stands on one line there.
+fn in_toml(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members: Vec<_> =
+                members.iter().map(|(name, value)| format!("{name} = {}", in_toml(value))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(in_toml).collect::<Vec<_>>().join(", ")),
+        plain => plain.to_string(),
     }
 }
 

@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 use zeroize::Zeroizing;
 
-use super::environment::Environment;
-use super::keys::{Key, Kind, keys};
+use super::environment::{Environment, Program};
+use super::keys::{Key, Kind, keys_of};
 use super::unknown::{is_section, unknown_entry, unknown_variable};
 use super::{Config, Password, Problem, Problems, StoreUrl, check};
 
@@ -51,22 +53,10 @@ pub struct Loaded {
 /// # Errors
 /// All problems at once; those of a later step only if the earlier ones found none.
 pub fn load(named: Option<&Path>, environment: Environment) -> Result<Loaded, Problems> {
-    let mut reading = Reading { keys: keys(), ..Reading::default() };
     // 1.
     let file = choose_file(named, &environment);
-    if let Some(path) = &file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let sentence = format!("the configuration file {} cannot be read: {error}", path.display());
-            Problems(vec![Problem::new(sentence)])
-        })?;
-        // 2.
-        reading.read_file(path, &text);
-    }
-    // 3.
-    reading.read_environment(&environment);
-    reading.no_problems()?;
-    // 4.
-    let mut config = reading.typed()?;
+    // 2. 3. 4.
+    let (mut config, mut reading) = Reading::of::<Config>(Program::Server, file.as_deref(), &environment)?;
     // 5.
     reading.read_store_url(&mut config);
     reading.read_data_space_password(&mut config);
@@ -87,16 +77,40 @@ fn choose_file(named: Option<&Path>, environment: &Environment) -> Option<PathBu
         .or_else(implied)
 }
 
+/// Settings on their way in, of the server or of the gateway.
 #[derive(Default)]
-struct Reading {
+pub struct Reading {
     keys: Vec<Key>,
     /// By the key's path.
     values: BTreeMap<String, Value>,
-    origins: BTreeMap<String, Origin>,
+    pub origins: BTreeMap<String, Origin>,
     problems: Vec<Problem>,
 }
 
 impl Reading {
+    /// Steps 2 to 4.
+    pub fn of<C>(
+        program: Program,
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<(C, Self), Problems>
+    where
+        C: Default + Serialize + DeserializeOwned + JsonSchema,
+    {
+        let mut reading = Self { keys: keys_of::<C>(), ..Self::default() };
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                let sentence = format!("the configuration file {} cannot be read: {error}", path.display());
+                Problems(vec![Problem::new(sentence)])
+            })?;
+            reading.read_file(path, &text);
+        }
+        reading.read_environment(program, environment);
+        reading.no_problems()?;
+        let config = reading.typed()?;
+        Ok((config, reading))
+    }
+
     fn read_file(&mut self, path: &Path, text: &str) {
         let refuse = |error: &toml::de::Error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
@@ -151,8 +165,8 @@ impl Reading {
         }
     }
 
-    fn read_environment(&mut self, environment: &Environment) {
-        for name in environment.key_names() {
+    fn read_environment(&mut self, program: Program, environment: &Environment) {
+        for name in environment.key_names(program) {
             match self.keys.iter().find(|key| key.variable() == name) {
                 Some(key) => {
                     let value = from_text(key.kind, environment.get(name).unwrap_or_default());
@@ -168,9 +182,11 @@ impl Reading {
     /// `GRANTRY_LOG` is the short name of `GRANTRY_LOG__LEVEL`; with both nobody could say which one counts.
     fn read_log_level(&mut self, environment: &Environment) {
         let Some(level) = environment.get("GRANTRY_LOG") else { return };
-        let Some(key) = self.keys.iter().find(|key| key.path() == "log.level") else { return };
+        let is_level = |key: &&Key| matches!(key.path().as_str(), "log.level" | "gateway.log.level");
+        let Some(key) = self.keys.iter().find(is_level) else { return };
         if environment.get(&key.variable()).is_some() {
-            let sentence = format!("{} is set as well, and both are log.level; remove one", key.variable());
+            let sentence =
+                format!("{} is set as well, and both are {}; remove one", key.variable(), key.path());
             return self.problems.push(Problem::at("GRANTRY_LOG", sentence));
         }
         self.values.insert(key.path(), Value::String(level.to_owned()));
@@ -178,9 +194,9 @@ impl Reading {
     }
 
     /// Each key by itself, so that all wrong values are found and not only the first.
-    fn typed(&mut self) -> Result<Config, Problems> {
-        let defaults = Table::try_from(Config::default())
-            .map_err(|error| Problems(vec![Problem::new(error.to_string())]))?;
+    fn typed<C: Default + Serialize + DeserializeOwned>(&mut self) -> Result<C, Problems> {
+        let defaults =
+            Table::try_from(C::default()).map_err(|error| Problems(vec![Problem::new(error.to_string())]))?;
         let mut all = defaults.clone();
         for key in &self.keys {
             let path = key.path();
@@ -188,7 +204,7 @@ impl Reading {
             let mut alone = defaults.clone();
             set(&mut alone, &path, value.clone());
             set(&mut all, &path, value);
-            if let Err(error) = deserialize(alone) {
+            if let Err(error) = deserialize::<C>(alone) {
                 let sentence = format!(
                     "{}: {}; write for example {}",
                     error.path(),
@@ -217,7 +233,7 @@ impl Reading {
     }
 
     /// The first line of the file that `KEY_file` names: what `key` would be.
-    fn read_twin(&mut self, key: &str, file: Option<&Path>, what: &str) -> Option<Zeroizing<String>> {
+    pub fn read_twin(&mut self, key: &str, file: Option<&Path>, what: &str) -> Option<Zeroizing<String>> {
         let path = file?;
         let problem = if self.origins.contains_key(key) {
             format!("{key} is set as well; keep one of the two")
@@ -239,15 +255,15 @@ impl Reading {
         None
     }
 
-    fn no_problems(&mut self) -> Result<(), Problems> {
+    pub fn no_problems(&mut self) -> Result<(), Problems> {
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(std::mem::take(&mut self.problems))) }
     }
 }
 
-fn deserialize(table: Table) -> Result<Config, serde_path_to_error::Error<toml::de::Error>> {
+fn deserialize<C: DeserializeOwned>(table: Table) -> Result<C, serde_path_to_error::Error<toml::de::Error>> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(Value::Table(table), &mut track);
-    Config::deserialize(tracked).map_err(|error| serde_path_to_error::Error::new(track.path(), error))
+    C::deserialize(tracked).map_err(|error| serde_path_to_error::Error::new(track.path(), error))
 }
 
 /// Makes the sections on the way that are not there yet.

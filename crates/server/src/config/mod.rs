@@ -17,6 +17,7 @@ mod reference;
 mod show;
 mod store_url;
 mod unknown;
+mod unstored;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,18 +26,22 @@ use std::time::Duration;
 use grantry_grants::{KeyOptions, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::PersistenceSettings;
-use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime, PersistenceMode};
+use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::cache::{Cache, Coherence, EvictionPolicy, NearCache};
-pub use self::check::check;
+pub use self::check::{check, check_issuer, is_log_filter, overlap};
 pub use self::data_space::{DataSpace, Password, ReplicationPolicy};
-pub use self::environment::Environment;
+pub use self::environment::{Environment, Program};
 pub use self::journal::Journal;
 pub use self::keys::paths as key_paths;
-pub use self::load::{Loaded, Origin, load};
+#[cfg(test)]
+pub use self::keys::sections_of;
+#[cfg(test)]
+pub use self::reference::table;
+pub use self::load::{Loaded, Origin, Reading, load};
 pub use self::problem::{Problem, Problems};
 pub use self::reference::reference;
 pub use self::show::show;
@@ -227,11 +232,14 @@ impl Default for Keys {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenPersistence {
-    /// Whether tokens are stored. Only `true` in this version.
+    /// Whether tokens are stored. `false` means none: an access token, and a refresh token whose grant was never refreshed,
+    /// says everything itself, and only what ends it early is written. `active_token_policy = "reuse"` cannot hand such a
+    /// token out again, and no list of a subject's tokens shows it. A client's `persistence` goes before it. Can be changed
+    /// at run time.
     pub enable: bool,
     /// Writers behind the answer. 0 means sync: a token is committed before it is answered. 1 to 64 means async: a token
     /// is answered once it stands in the journal, and so many writers bring it into the store. A client's `persistence`
-    /// goes before it.
+    /// goes before it. At run time 0 and more than 0 can be exchanged on a server that was started with more than 0.
     pub pool_size: usize,
     /// How often a request may lose its slot to a token that turns out to be of no use, before it is answered 503.
     /// 0 to 1000.
@@ -404,7 +412,7 @@ pub enum LogFormat {
 impl Config {
     /// What the chosen settings promise less than the defaults do, a sentence each.
     pub fn risks(&self) -> impl Iterator<Item = String> {
-        self.token_persistence.risk().map(str::to_owned).into_iter().chain(self.cache.risk())
+        self.token_persistence.risk().map(str::to_owned).into_iter().chain(self.cache.risk()).chain(self.unstored_risk())
     }
 
     pub fn persistence_settings(&self) -> PersistenceSettings {
@@ -433,12 +441,9 @@ impl Config {
             refresh_token_idle: self.tokens.refresh_token_idle,
             refresh_grace: self.tokens.refresh_grace,
             default_audience: Audience::new(audience),
-            persistence: if self.token_persistence.has_queue() {
-                PersistenceMode::Async
-            } else {
-                PersistenceMode::Sync
-            },
+            persistence: TokenSettings::mode(self.token_persistence.enable, self.token_persistence.pool_size),
             has_queue: self.token_persistence.has_queue(),
+            pool_size: self.token_persistence.pool_size,
         }
     }
 }

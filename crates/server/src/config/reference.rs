@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{Key, Kind, sections};
+use super::keys::{Key, Kind, Section, sections};
 
 const HEAD: &str = "\
 # Configuration
@@ -40,15 +40,21 @@ Besides one variable for each key there are:
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for section in sections() {
-        let _ = write!(text, "\n## [{}]\n\n{}\n\n", section.path, section.description);
-        text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
-        for key in &section.keys {
-            let description = key.description.replace('|', "\\|");
-            let _ = writeln!(text, "| `{}` | {} | {} | {description} |", key.name, kind(key), default(key));
-        }
+        text.push_str(&table(&section));
     }
     text.push('\n');
     text.push_str(TAIL);
+    text
+}
+
+/// One section under a heading of its own.
+pub fn table(section: &Section) -> String {
+    let mut text = format!("\n## [{}]\n\n{}\n\n", section.path, section.description);
+    text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+    for key in &section.keys {
+        let description = key.description.replace('|', "\\|");
+        let _ = writeln!(text, "| `{}` | {} | {} | {description} |", key.name, kind(key), default(key));
+    }
     text
 }
 

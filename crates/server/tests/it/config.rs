@@ -72,7 +72,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("keys.jwks_max_age", "\"999ms\"", "from 1s to"),
     ("keys.jwks_max_age", "\"25h\"", "from 1s to"),
     ("keys.jwks_max_age", "\"a while\"", "length of time"),
-    ("token_persistence.enable", "false", "not available in this version"),
+    ("token_persistence.enable", "\"no\"", "boolean"),
     ("token_persistence.pool_size", "65", "from 0 to 64"),
     ("token_persistence.max_batch", "4097", "from 1 to 4096"),
     ("token_persistence.journal", "\"disk\"", "`fsync`, `os`"),

@@ -26,7 +26,7 @@ async fn call(
     (answer.status(), answer.json().await.unwrap())
 }
 
-async fn change(server: &TestServer, admin: &Credentials, patch: Value) -> Value {
+pub async fn change(server: &TestServer, admin: &Credentials, patch: Value) -> Value {
     let (status, json) = call(server, admin, Method::PATCH, Some(patch)).await;
     assert_eq!(status, 200, "{json}");
     json

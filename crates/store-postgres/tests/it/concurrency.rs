@@ -50,11 +50,12 @@ async fn write_mixed(nouns: Arc<Nouns>, store: Arc<PostgresStore>, seed: u64) {
                 },
                 9 => TokenWrite::Revoke { id: known.unwrap_or(token.id), unwritten: None, audit: None },
                 10 => {
-                    let unwritten = Unwritten { by: node, expires_by: token.expires_at };
+                    let unwritten = Unwritten { by: Some(node), expires_by: token.expires_at };
                     TokenWrite::Revoke { id: token.id, unwritten: Some(unwritten), audit: None }
                 }
                 _ => match grants.pop() {
                     Some((grant, _)) => TokenWrite::RevokeGrant {
+                        origin: None,
                         id: grant.id,
                         keep_until: nouns.clock.now() + LIFETIME,
                         audit: None,
@@ -154,7 +155,7 @@ async fn a_token_revoked_at_one_node_while_another_writes_it_is_ended() {
     let neighbour = nouns.token("neighbour");
     for round in 0..100 {
         let token = nouns.deferred(&format!("app-{round}"), by);
-        let unwritten = Some(Unwritten { by, expires_by: token.expires_at });
+        let unwritten = Some(Unwritten { by: Some(by), expires_by: token.expires_at });
         let mut settled = vec![TokenWrite::Settle(issue_of(&token, ActiveTokenPolicy::Reuse, None))];
         if round % 2 == 0 {
             // With something that takes the longer way.

@@ -103,12 +103,15 @@ impl Nouns {
         token.authority = grant.authority();
         TokenWrite::Rotate(Arc::new(Rotation {
             grant: grant.id,
+            origin: None,
             presented,
             advance: true,
             grace: Duration::from_secs(30),
             idle: LIFETIME * 50,
             token,
+            is_stored: true,
             policy: ActiveTokenPolicy::Reuse,
+            token_life: LIFETIME,
             keep_until: self.clock.now() + LIFETIME,
             reuse_audit: AuditEntry {
                 at: self.clock.now(),

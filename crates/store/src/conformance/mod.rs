@@ -27,6 +27,7 @@ pub mod settings;
 pub mod settlements;
 pub mod slots;
 pub mod tokens;
+pub mod unstored;
 
 pub use harness::{
     GRACE, GRANT_LIFETIME, Harness, IDLE, LIFETIME, block_on, issue, issue_over, issue_under, open, rotate,
@@ -152,6 +153,29 @@ macro_rules! conformance_suite {
                 under_replace_the_token_that_is_displaced_ends_and_is_announced,
                 under_replace_a_displaced_token_that_has_expired_is_not_announced,
                 a_grant_moves_on_alone,
+            }
+            unstored {
+                a_token_without_a_row_is_honoured_until_it_expires,
+                a_revocation_of_a_token_without_a_row_is_an_entry_in_the_log,
+                revoking_an_expired_token_without_a_row_writes_nothing,
+                a_token_without_a_row_that_is_revoked_twice_at_the_same_time_is_revoked,
+                a_rule_ends_a_token_without_a_row_that_has_not_seen_it,
+                the_end_of_a_slot_ends_all_that_is_earlier_stored_or_not,
+                of_ends_of_a_slot_at_the_same_time_the_latest_ones_token_lives,
+                a_slot_is_not_ended_for_a_token_that_a_rule_has_ended_meanwhile,
+                ends_of_slots_in_a_batch_with_others_keep_their_order,
+                the_first_rotation_gives_a_row_to_a_grant_that_has_none,
+                first_rotations_at_the_same_time_are_one,
+                a_first_rotation_with_a_stored_token_is_one_however_often_it_is_tried,
+                a_rotation_without_rows_that_is_written_again_is_one,
+                a_later_refresh_token_of_a_grant_without_a_row_is_ahead,
+                a_spent_refresh_token_ends_a_grant_that_had_no_row,
+                a_spent_refresh_token_does_not_come_back_when_the_row_has_left,
+                a_grant_without_a_row_ends_by_its_own_times_and_by_rules,
+                under_replace_a_rotation_ends_the_last_token_that_has_no_row,
+                a_stored_grant_is_rotated_without_a_row_for_its_token,
+                revoking_a_grant_without_a_row_is_an_entry_in_the_log,
+                two_first_rotations_in_one_batch_are_one,
             }
             assertions {
                 an_assertion_is_consumed_once,
@@ -312,6 +336,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("settlements", include_str!("settlements.rs")),
     ("grants", include_str!("grants.rs")),
     ("rotations", include_str!("rotations.rs")),
+    ("unstored", include_str!("unstored.rs")),
     ("assertions", include_str!("assertions.rs")),
     ("clients", include_str!("clients.rs")),
     ("origins", include_str!("origins.rs")),

@@ -48,7 +48,7 @@ async fn deferred(harness: &Harness, client: &str) -> AccessToken {
 }
 
 async fn revoke_unwritten(harness: &Harness, token: &AccessToken) -> RevokeOutcome {
-    let unwritten = Some(Unwritten { by: token.deferred_by.unwrap(), expires_by: token.expires_at });
+    let unwritten = Some(Unwritten { by: token.deferred_by, expires_by: token.expires_at });
     match harness.write(TokenWrite::Revoke { id: token.id, unwritten, audit: None }).await {
         WriteOutcome::Revoked(outcome) => outcome,
         other => panic!("a revocation was answered with {other:?}"),
@@ -240,7 +240,7 @@ pub async fn a_token_that_was_written_meanwhile_is_revoked_like_any_other(harnes
 pub async fn settling_and_revoking_in_one_batch_ends_the_token_in_either_order(harness: Harness) {
     for (client, revoked_first) in [("a", false), ("b", true)] {
         let token = deferred(&harness, client).await;
-        let unwritten = Some(Unwritten { by: token.deferred_by.unwrap(), expires_by: token.expires_at });
+        let unwritten = Some(Unwritten { by: token.deferred_by, expires_by: token.expires_at });
         let mut batch = vec![
             TokenWrite::Settle(issue_of(&token, Reuse, None)),
             TokenWrite::Revoke { id: token.id, unwritten, audit: None },
@@ -258,7 +258,7 @@ pub async fn settling_and_revoking_in_one_batch_ends_the_token_in_either_order(h
 pub async fn settling_and_revoking_at_the_same_time_ends_the_token(harness: Harness) {
     for number in 0..20 {
         let token = deferred(&harness, &format!("client-{number}")).await;
-        let unwritten = Some(Unwritten { by: token.deferred_by.unwrap(), expires_by: token.expires_at });
+        let unwritten = Some(Unwritten { by: token.deferred_by, expires_by: token.expires_at });
         let write = |write| {
             let store = Arc::clone(&harness.store);
             tokio::spawn(async move { store.token_write(vec![write]).await.unwrap() })

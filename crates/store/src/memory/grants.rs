@@ -1,10 +1,12 @@
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use grantry_protocol::{GrantId, SlotKey, Subject, Timestamp};
+use grantry_protocol::{Grant, GrantId, SlotKey, Subject, Timestamp};
 
+use super::rows::Rows;
+use super::tokens::infallible;
 use super::{MemoryStore, State};
-use crate::{Grants, Result, StoredGrant};
+use crate::{Grants, Result, StoredGrant, judge_unstored_grant};
 
 impl State {
     pub(super) fn stored_grant(&self, id: GrantId) -> Option<StoredGrant> {
@@ -21,6 +23,11 @@ impl State {
 impl Grants for MemoryStore {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         Ok(self.state().stored_grant(id))
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        let now = self.clock.now();
+        Ok(infallible(judge_unstored_grant(&mut Rows { state: &mut self.state(), now }, &grant)))
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 
 use grantry_protocol::{
-    AccessToken, Ending, Grant, GrantId, LogKind, Position, RuleKeys, SlotKey, Timestamp, TokenId,
+    AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
 };
 
 use super::{NodeRow, State, TokenRow};
@@ -120,7 +120,7 @@ impl WriteRows for Rows<'_> {
         Ok(())
     }
 
-    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> Result<Position, Infallible> {
+    fn announce(&mut self, kind: LogKind, key: &[u8], keep_until: Timestamp) -> Result<Seen, Infallible> {
         Ok(self.state.announce(kind, key.to_vec(), keep_until, self.now))
     }
 

@@ -3,12 +3,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use grantry_protocol::{NodeNumber, SlotKey, Subject, Timestamp, TokenId};
+use grantry_protocol::{AccessToken, NodeNumber, SlotKey, Subject, Timestamp, TokenId};
 
 use super::rows::Rows;
 use super::{MemoryStore, State, TokenRow};
 use crate::{
     DeferredToken, Issue, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome, apply, judge,
+    judge_unstored,
 };
 
 impl State {
@@ -49,6 +50,11 @@ impl Tokens for MemoryStore {
         let now = self.clock.now();
         let mut rows = Rows { state: &mut self.state(), now };
         Ok(infallible(judge(&mut rows, &issue, now)))
+    }
+
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        let now = self.clock.now();
+        Ok(infallible(judge_unstored(&mut Rows { state: &mut self.state(), now }, token)))
     }
 
     async fn token_find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
@@ -107,7 +113,7 @@ impl Tokens for MemoryStore {
     }
 }
 
-fn infallible<T>(result: std::result::Result<T, Infallible>) -> T {
+pub(super) fn infallible<T>(result: std::result::Result<T, Infallible>) -> T {
     match result {
         Ok(value) => value,
     }

@@ -10,7 +10,6 @@ pub mod settings;
 pub mod tokens;
 
 use axum::body::Body;
-use axum::http::header::AUTHORIZATION;
 use axum::http::{Extensions, HeaderMap};
 use grantry_grants::{Actor, GrantError};
 use grantry_protocol::{ErrorCode, RequestId};
@@ -18,20 +17,15 @@ use serde_json::{Map, Value};
 
 use crate::WebState;
 use crate::admin::problem::Problem;
-use crate::body;
+use crate::{bearer, body};
 
 const JSON: &[&str] = &["application/json", "application/merge-patch+json"];
 
 /// Who asks, proven by a bearer token in the header (RFC 6750 §2.1), nowhere else.
 async fn authorize(state: &WebState, headers: &HeaderMap, extensions: &Extensions) -> Result<Actor, Problem> {
     let request_id = extensions.get::<RequestId>().map_or_else(String::new, RequestId::to_string);
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::no_token()) };
-    let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
-    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
-        return Err(Problem::no_token());
-    };
-    state.grants.authorize_admin(token.trim(), request_id).await.map_err(|error| match error {
+    let token = bearer::presented(headers).ok_or_else(Problem::no_token)?;
+    state.grants.authorize_admin(token, request_id).await.map_err(|error| match error {
         GrantError::Refused(refusal) if refusal.code == ErrorCode::InvalidScope => {
             Problem::insufficient_scope()
         }

@@ -1,6 +1,7 @@
 //! The endpoints under `/oauth2`.
 
 pub mod introspect;
+pub mod revocations;
 pub mod revoke;
 pub mod token;
 

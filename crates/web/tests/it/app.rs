@@ -7,14 +7,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use grantry_grants::{Fetch, FetchError, Grants, KeyOptions, KeyRing, MasterKey, TokenSettings};
+use grantry_cache::{Coherence, Tail};
+use grantry_grants::{Feed, Fetch, FetchError, Grants, KeyOptions, KeyRing, MasterKey, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal, ReadinessProbe};
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, Lifetime, ManualClock, PersistenceMode, Rng, Secret, Timestamp,
+    ActiveTokenPolicy, Audience, BootClock, Clock, Lifetime, ManualClock, PersistenceMode, Rng, Secret, Timestamp,
 };
+use grantry_revocation::Freshness;
 use grantry_store::{FaultyStore, MemoryStore, NodeId};
 use grantry_web::{
     Limits, PersistenceFacts, PublicSite, Site, WebSettings, WebState, admin_router, public_site,
@@ -53,6 +56,9 @@ impl Fetch for Nowhere {
 
 pub struct App {
     pub store: Arc<FaultyStore>,
+    /// The same store, as the tail of the log reaches it.
+    pub log: Arc<FaultyStore>,
+    pub tail: Arc<Tail>,
     pub clock: Arc<ManualClock>,
     pub grants: Arc<Grants>,
     pub persistence: Arc<Persistence>,
@@ -101,7 +107,9 @@ impl App {
     pub async fn with(adjust: impl FnOnce(&mut WebSettings)) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_700_000_000)));
         let rng = Arc::new(CountingRng);
-        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(clock.clone()))));
+        let memory = Arc::new(MemoryStore::new(clock.clone()));
+        let store = Arc::new(FaultyStore::new(memory.clone()));
+        let (log, tail) = follow(memory, &clock);
         let options =
             KeyOptions { signing_algorithm: Algorithm::Es256, jwks_max_age: Lifetime::from_secs(300) };
         let master = MasterKey::new(&[7; 32]);
@@ -132,6 +140,7 @@ impl App {
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
             persistence: PersistenceMode::Sync,
             has_queue: true,
+            pool_size: 0,
         };
         settings.validate().unwrap();
         let grants = Grants::new(
@@ -143,7 +152,7 @@ impl App {
             clock.clone(),
             rng.clone(),
         );
-        let grants = Arc::new(grants);
+        let grants = Arc::new(grants.with_feed(Feed::new(tail.clone())));
         let administrator = grants
             .administrator_recover(Some("admin".parse().unwrap()), Some(Secret::new(ADMIN_SECRET)))
             .await;
@@ -167,6 +176,8 @@ impl App {
             WebState::new(grants.clone(), readiness.clone(), web, Arc::new(String::new), rng.as_ref());
         Self {
             store,
+            log,
+            tail,
             clock,
             grants,
             persistence,
@@ -195,6 +206,11 @@ impl App {
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
         send(&self.public, request).await
+    }
+
+    /// The answer before its body is read.
+    pub async fn open(&self, request: Request<Body>) -> Response {
+        self.public.answer(request).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -240,6 +256,24 @@ impl App {
     pub async fn admin_send(&self, request: Request<Body>) -> Answer {
         send(&self.admin, request).await
     }
+}
+
+/// Time stands still on both clocks until a test moves it.
+struct Boot(Arc<ManualClock>);
+
+impl BootClock for Boot {
+    fn since_boot(&self) -> Duration {
+        self.0.now().since(Timestamp::from_secs(0))
+    }
+}
+
+fn follow(store: Arc<MemoryStore>, clock: &Arc<ManualClock>) -> (Arc<FaultyStore>, Arc<Tail>) {
+    let log = Arc::new(FaultyStore::new(store));
+    let freshness = Freshness::new(Duration::from_secs(1)).unwrap();
+    let boot = Arc::new(Boot(clock.clone()));
+    let tail = Tail::new(log.clone(), NODE, Coherence::Bounded, freshness, clock.clone(), boot);
+    drop(tail.start());
+    (log, tail)
 }
 
 async fn send(site: &impl Site, request: Request<Body>) -> Answer {

@@ -15,6 +15,7 @@ mod client_assertion;
 mod cors;
 mod health;
 mod oauth2_introspect;
+mod oauth2_revocations;
 mod oauth2_revoke;
 mod oauth2_token;
 mod oauth2_token_jwt_bearer;

@@ -174,12 +174,15 @@ impl Process {
         };
         let rotation = Arc::new(Rotation {
             grant: id,
+            origin: None,
             presented: counter,
             advance: true,
             grace: GRACE,
             idle: GRANT_LIFETIME,
             token,
+            is_stored: true,
             policy,
+            token_life: RETENTION,
             keep_until: self.clock.now() + GRANT_LIFETIME,
             reuse_audit: self.audit("grant.reuse"),
         });
@@ -211,8 +214,9 @@ impl Process {
 
     pub async fn revoke(&self, token: &AccessToken) -> Done {
         self.model.knowledge().revoking.insert(token.id);
-        let unwritten =
-            token.deferred_by.map(|by| Unwritten { by, expires_by: token.id.made_at() + RETENTION });
+        let unwritten = token
+            .deferred_by
+            .map(|by| Unwritten { by: Some(by), expires_by: token.id.made_at() + RETENTION });
         match self.persistence.find_token(token.id, token.deferred_by).await {
             Ok(Some(_)) => {}
             Ok(None) => {

@@ -138,6 +138,7 @@ fn describe(write: &TokenWrite) -> String {
     match write {
         TokenWrite::Issue(issue) => format!("issue {} {:?}", issue.token.id, issue.token.slot),
         TokenWrite::Settle(issue) => format!("settle {} {:?}", issue.token.id, issue.token.slot),
+        TokenWrite::EndSlot(end) => format!("end {:?} before {}", end.token.slot, end.token.id),
         TokenWrite::Open(opening) => format!("open {} with {}", opening.grant.id, opening.token.id),
         TokenWrite::Rotate(rotation) => {
             format!("rotate {} from {} to {}", rotation.grant, rotation.presented, rotation.token.id)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    Client, ClientId, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen, SlotKey, Subject,
-    Timestamp, TokenId,
+    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
+    SlotKey, Subject, Timestamp, TokenId,
 };
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
@@ -99,6 +99,10 @@ impl Tokens for Link {
         self.read(|store| async move { store.token_judge(issue).await }).await
     }
 
+    async fn token_judge_unstored(&self, token: AccessToken) -> Result<StoredToken> {
+        self.read(|store| async move { store.token_judge_unstored(token).await }).await
+    }
+
     async fn token_find_holder(&self, slot: SlotKey) -> Result<Option<StoredToken>> {
         self.read(move |store| async move { store.token_find_holder(slot).await }).await
     }
@@ -130,6 +134,10 @@ impl Tokens for Link {
 impl Grants for Link {
     async fn grant_find(&self, id: GrantId) -> Result<Option<StoredGrant>> {
         self.read(move |store| async move { store.grant_find(id).await }).await
+    }
+
+    async fn grant_judge_unstored(&self, grant: Grant) -> Result<StoredGrant> {
+        self.read(|store| async move { store.grant_judge_unstored(grant).await }).await
     }
 
     async fn grant_find_by_slot(&self, slot: SlotKey) -> Result<Option<StoredGrant>> {

@@ -82,7 +82,7 @@ fn tokens_of(commits: &[Commit]) -> BTreeSet<(TokenId, NodeNumber)> {
         TokenWrite::Open(opening) => Some((opening.token.id, anybody)),
         TokenWrite::Rotate(rotation) => Some((rotation.token.id, anybody)),
         TokenWrite::Revoke { id, unwritten, .. } => {
-            Some((*id, unwritten.map_or(anybody, |unwritten| unwritten.by)))
+            Some((*id, unwritten.and_then(|unwritten| unwritten.by).unwrap_or(anybody)))
         }
         _ => None,
     });

@@ -5,7 +5,7 @@ mod crash;
 mod crash_matrix;
 pub mod grants;
 mod ledger;
-mod links;
+pub mod links;
 mod lost_commits;
 pub mod postgres;
 mod preload;

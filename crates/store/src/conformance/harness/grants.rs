@@ -91,12 +91,15 @@ impl Harness {
     pub fn rotation(&self, opening: &Opening, presented: u32) -> Rotation {
         Rotation {
             grant: opening.grant.id,
+            origin: None,
             presented,
             advance: true,
             grace: GRACE,
             idle: IDLE,
             token: self.next_token(opening),
+            is_stored: true,
             policy: ActiveTokenPolicy::Reuse,
+            token_life: LIFETIME,
             keep_until: self.now() + LIFETIME,
             reuse_audit: self.entry("grant.reuse", &opening.grant.id.to_string()),
         }
@@ -120,7 +123,7 @@ impl Harness {
     pub async fn revoke_grant(&self, id: GrantId) -> RevokeOutcome {
         let audit = Some(Arc::new(self.entry("grant.revoke", &id.to_string())));
         let keep_until = self.now() + LIFETIME;
-        match self.write(TokenWrite::RevokeGrant { id, keep_until, audit }).await {
+        match self.write(TokenWrite::RevokeGrant { id, origin: None, keep_until, audit }).await {
             WriteOutcome::Revoked(outcome) => outcome,
             other => panic!("a revocation was answered with {other:?}"),
         }

@@ -1,0 +1,10 @@
+//! `grantry gateway` with the real issuer, behind the real nginx.
+
+mod dialects;
+mod nginx;
+mod outage;
+mod raw;
+mod road;
+mod settings;
+mod stage;
+mod upstream;
