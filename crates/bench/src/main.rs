@@ -45,6 +45,7 @@ mod tables;
 mod tally;
 mod target;
 mod turns;
+mod unstored;
 
 use std::process::ExitCode;
 
@@ -81,6 +82,10 @@ enum Command {
     /// What the caches gain and cost on PostgreSQL: introspection by where the answer comes from, capacities under a Zipf
     /// distribution, issuing with them and without
     Caches(caches::CachesArgs),
+    /// Issue tokens that are never stored, by each algorithm, against a server that only signs; then hold a steady rate
+    Unstored(unstored::UnstoredArgs),
+    /// Sign the claims of each token and do nothing else: the ceiling for issuing without a store
+    BaselineSigning(unstored::signing::BaselineSigningArgs),
     /// Make a key with which `run --subjects` signs assertions, and print the JWK set that the client registers
     AssertionKey(assertion::AssertionKeyArgs),
 }
@@ -138,6 +143,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Tables(args) => one_core()?.block_on(tables::run(&args)),
         Command::Cleanup(args) => one_core()?.block_on(cleanup::run(&args)),
         Command::Caches(args) => one_core()?.block_on(caches::run(&args)),
+        Command::Unstored(args) => one_core()?.block_on(unstored::run(&args)),
+        Command::BaselineSigning(args) => all_cores()?.block_on(unstored::signing::run(&args)),
         Command::AssertionKey(args) => assertion::make(&args),
     }
 }

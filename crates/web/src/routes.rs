@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::Service;
 
 use crate::guard::{self, BoxFuture, Guard, in_time, pass};
@@ -60,16 +60,19 @@ impl Site for PublicSite {
 
 type Handler<'a> = fn(&'a WebState, Request) -> BoxFuture<'a>;
 
+/// What the router has to know of a path that is called before it is asked: that it takes POST and nothing else.
+fn called() -> MethodRouter<Arc<WebState>> {
+    post(respond::not_found)
+}
+
 pub fn public_site(state: Arc<WebState>) -> PublicSite {
     // What web pages may reach, if their origin is registered. Introspection is for resource servers, which are none.
-    let posted = Router::new()
-        .route("/oauth2/token", any(respond::method_not_allowed))
-        .route("/oauth2/revoke", any(respond::method_not_allowed));
+    let posted = Router::new().route("/oauth2/token", called()).route("/oauth2/revoke", called());
     let read = Router::new()
         .route("/oauth2/jwks", get(metadata::jwks))
         .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
     let closed = Router::new()
-        .route("/oauth2/introspect", any(respond::method_not_allowed))
+        .route("/oauth2/introspect", called())
         .route("/oauth2/revocations", get(oauth2::revocations::get));
     let others = guarded(posted, &state, Some("POST"))
         .merge(guarded(read, &state, Some("GET, HEAD")))

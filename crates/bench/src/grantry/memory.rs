@@ -17,6 +17,18 @@ fn resident_in(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// How much a process has had written to disk, in bytes; Linux only.
+///
+/// # Errors
+/// The process is gone, or the system does not say.
+pub fn written(process: u32) -> Result<u64, Failure> {
+    let file = format!("/proc/{process}/io");
+    let text = std::fs::read_to_string(&file);
+    let text = text.map_err(|error| Failure::new(format!("{file} cannot be read: {error}")))?;
+    let written = text.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok());
+    written.ok_or_else(|| Failure::new(format!("{file} does not say how much was written")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

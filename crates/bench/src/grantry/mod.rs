@@ -120,6 +120,11 @@ impl Grantry {
         memory::resident(self.process.id())
     }
 
+    /// What it has had written to disk since it started, in bytes.
+    pub fn written(&self) -> Result<u64, Failure> {
+        memory::written(self.process.id())
+    }
+
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let until = clock::now() + READY_WITHIN;
         let head = Head::get(&own_target(&self.url, "/readyz")?)?;

@@ -7,6 +7,7 @@ Examples:
   grantry settings show
   grantry settings set tokens.access_token_lifetime=10m
   grantry settings set cache.tokens.capacity=500000 cache.clients.capacity=20000
+  grantry settings set token_persistence.enable=false
   grantry settings reset tokens.access_token_lifetime
 
 A change is in force on every node at once, for what is made from then on, and stays across restarts. A key that is reset

@@ -29,12 +29,15 @@ async fn carry_out(loaded: &Loaded, command: SettingsCommand) -> Result<(), Fail
     Ok(())
 }
 
-/// Digits are a number, and anything else is text.
+/// Digits are a number, `true` and `false` are those, and anything else is text.
 fn read_change(change: &str) -> Result<(&str, Value), Failure> {
     let (key, value) = change.split_once('=').ok_or_else(|| {
         Failure::new(format!("{change}: write KEY=VALUE, as in tokens.access_token_lifetime=10m"))
     })?;
-    Ok((key.trim(), value.trim().parse::<u64>().map_or_else(|_| value.trim().into(), Value::from)))
+    let value = value.trim();
+    let number = || value.parse::<u64>().ok().map(Value::from);
+    let truth = || value.parse::<bool>().ok().map(Value::from);
+    Ok((key.trim(), number().or_else(truth).unwrap_or_else(|| value.into())))
 }
 
 /// A merge patch (RFC 7396) of values by their paths.
@@ -100,9 +103,14 @@ mod tests {
         let expected = json!({
             "tokens": { "access_token_lifetime": "10m", "refresh_grace": 30 },
             "cache": { "tokens": { "capacity": 500 } },
+            "token_persistence": { "enable": false },
         });
-        let changes =
-            ["tokens.access_token_lifetime=10m", "cache.tokens.capacity = 500", "tokens.refresh_grace=30"];
+        let changes = [
+            "tokens.access_token_lifetime=10m",
+            "cache.tokens.capacity = 500",
+            "tokens.refresh_grace=30",
+            "token_persistence.enable=false",
+        ];
         assert_eq!(made(&changes), Ok(expected));
         for wrong in [&["tokens.refresh_grace"][..], &["a.b=1", "a.b=2"], &["a=1", "a.b=2"]] {
             assert!(made(wrong).is_err(), "{wrong:?}");

@@ -2,7 +2,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::{ActiveGrant, ActiveToken, Introspection};
-use grantry_protocol::{AudienceClaim, IntrospectionRequest};
+use grantry_protocol::{AudienceClaim, ConfiguredClaims, IntrospectionRequest};
 use serde::Serialize;
 
 use super::Form;
@@ -26,6 +26,8 @@ struct ActiveBody<'a> {
     iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
+    #[serde(flatten)]
+    configured: Option<&'a ConfiguredClaims>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +62,7 @@ fn render(active: &ActiveToken) -> Response {
         aud: token.audience.as_claim(),
         iss: &active.issuer,
         jti: Some(token.id.to_string()),
+        configured: Some(&active.claims),
     };
     json_no_store(StatusCode::OK, &body)
 }
@@ -77,6 +80,7 @@ fn render_refresh_token(active: &ActiveGrant) -> Response {
         aud: grant.audience.as_claim(),
         iss: &active.issuer,
         jti: None,
+        configured: None,
     };
     json_no_store(StatusCode::OK, &body)
 }

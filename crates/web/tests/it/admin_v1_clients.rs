@@ -114,7 +114,7 @@ async fn the_list_is_in_pages() {
 #[tokio::test]
 async fn each_wrong_field_is_named() {
     let app = App::new().await;
-    let table: [(Value, &str, &str); 19] = [
+    let table: [(Value, &str, &str); 21] = [
         (json!({ "client_id": "" }), "client_id", "printable"),
         (json!({ "client_id": "a\u{0}b" }), "client_id", "printable"),
         (json!({ "client_id": "a\nb" }), "client_id", "printable"),
@@ -131,6 +131,8 @@ async fn each_wrong_field_is_named() {
         (json!({ "token_endpoint_auth_method": "none" }), "token_endpoint_auth_method", "client_credentials"),
         (json!({ "access_token_format": "paseto" }), "access_token_format", "opaque"),
         (json!({ "access_token_lifetime": "24h" }), "access_token_lifetime", "retention_time"),
+        (json!({ "access_token_claims": { "sub": "x" } }), "access_token_claims", "\"sub\" is a registered claim"),
+        (json!({ "access_token_claims": ["x"] }), "access_token_claims", "map"),
         (json!({ "access_token_lifetime": "soon" }), "access_token_lifetime", "length of time"),
         (json!({ "resources": ["a\u{0}"] }), "resources", "printable"),
         (json!({ "acces_token_format": "jwt" }), "body", "access_token_format"),

@@ -48,7 +48,7 @@ async fn what_is_in_force_is_shown_with_where_it_comes_from() {
     assert_eq!(shown["settings"]["tokens"]["access_token_lifetime"], "1h");
     assert_eq!(shown["settings"]["tokens"]["active_token_policy"], "reuse");
     assert_eq!(shown["sources"]["tokens.access_token_lifetime"], "default");
-    assert_eq!(shown["sources"].as_object().unwrap().len(), 6, "{shown}");
+    assert_eq!(shown["sources"].as_object().unwrap().len(), 8, "{shown}");
 
     let answer =
         patch(&app, json!({ "tokens": { "access_token_lifetime": "10m", "refresh_grace": 5 } })).await;
@@ -121,7 +121,7 @@ async fn what_cannot_be_is_refused_by_the_name_of_its_key_and_changes_nothing() 
             "tokens.access_token_lifetime.m",
             "no such setting",
         ),
-        (json!({ "banana": 1 }), "banana", "at run time can be changed: tokens.access_token_lifetime"),
+        (json!({ "banana": 1 }), "banana", "at run time can be changed: token_persistence.enable"),
         (
             json!({ "cache": { "tokens": { "capacity": 5 } } }),
             "cache.tokens.capacity",

@@ -15,7 +15,8 @@ use grantry_grants::{Feed, Fetch, FetchError, Grants, KeyOptions, KeyRing, Maste
 use grantry_jose::Algorithm;
 use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal, ReadinessProbe};
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, BootClock, Clock, Lifetime, ManualClock, PersistenceMode, Rng, Secret, Timestamp,
+    ActiveTokenPolicy, Audience, BootClock, Clock, ConfiguredClaims, Lifetime, ManualClock, PersistenceMode,
+    Rng, Secret, Timestamp,
 };
 use grantry_revocation::Freshness;
 use grantry_store::{FaultyStore, MemoryStore, NodeId};
@@ -138,6 +139,7 @@ impl App {
             refresh_token_idle: Lifetime::from_secs(14 * DAY),
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
+            claims: ConfiguredClaims::default(),
             persistence: PersistenceMode::Sync,
             has_queue: true,
             pool_size: 0,
