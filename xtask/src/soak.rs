@@ -37,6 +37,12 @@ const SOAKS: &[Soak] = &[
         about: "servers, databases, connections, disks and power fail, in every mode of persistence",
     },
     Soak {
+        name: "gateways",
+        tests: &["soak::gateways"],
+        rounds: 2500,
+        about: "one issuer and three gateways behind nginx, while links, gateways and the issuer fail, until so many revocations",
+    },
+    Soak {
         name: "lost-commits",
         tests: &["soak::lost_commits"],
         rounds: 20,
@@ -71,6 +77,12 @@ const SOAKS: &[Soak] = &[
         tests: &["soak::rotate_keys"],
         rounds: 60,
         about: "signing and MAC keys rotated under load, then revoked",
+    },
+    Soak {
+        name: "switching",
+        tests: &["soak::switching"],
+        rounds: 200,
+        about: "the mode switched from sync to none, back and to async at two nodes, under load",
     },
 ];
 

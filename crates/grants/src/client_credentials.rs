@@ -36,6 +36,6 @@ impl Grants {
         let holder = self.find_holder(&client, &slot).await?;
         // 5.
         let token = self.obtain_token(&client, slot, seen, holder).await?;
-        self.respond(&token, None).await
+        self.respond(&client, &token, None).await
     }
 }

@@ -9,8 +9,11 @@
 //!    meant for the caller. To anybody else it is inactive: that it exists is nobody else's business (RFC 7662 §4).
 //! 4. An access token is active if it is ACTIVE or RETIRED. A refresh token is active if its grant is, and it is the
 //!    current one or, within the grace, the one before: what a refresh would take.
+//! 5. The answer about an access token has the claims that are configured for its client by now.
 
-use grantry_protocol::{AccessToken, AuthMethod, Client, Grant, OAuthError, Timestamp, scopes};
+use grantry_protocol::{
+    AccessToken, AuthMethod, Client, ConfiguredClaims, Grant, OAuthError, Timestamp, scopes,
+};
 use grantry_store::{StoredGrant, StoredToken};
 
 use crate::tokens::opaque::RefreshToken;
@@ -26,6 +29,7 @@ pub enum Introspection {
 pub struct ActiveToken {
     pub token: AccessToken,
     pub issuer: String,
+    pub claims: ConfiguredClaims,
 }
 
 /// The same for a refresh token. It expires when its grant does.
@@ -57,8 +61,10 @@ impl Grants {
                 Ok(Introspection::Inactive)
             }
             Some(Found::Token(stored)) if !stored.state(now).is_honoured() => Ok(Introspection::Inactive),
+            // 5.
             Some(Found::Token(StoredToken { token, .. })) => {
-                Ok(Introspection::Active(Box::new(ActiveToken { token, issuer })))
+                let claims = self.configured_claims(&caller, &token).await?;
+                Ok(Introspection::Active(Box::new(ActiveToken { token, issuer, claims })))
             }
             Some(Found::Grant(_, StoredGrant { grant, .. })) if !may_see_grant(&caller, &grant) => {
                 Ok(Introspection::Inactive)
@@ -79,6 +85,22 @@ impl Grants {
             return Err(OAuthError::invalid_client("a public client cannot introspect tokens").into());
         }
         Ok(client)
+    }
+
+    /// Those of the token's client, over those of all.
+    async fn configured_claims(
+        &self,
+        caller: &Client,
+        token: &AccessToken,
+    ) -> Result<ConfiguredClaims, GrantError> {
+        let settings = self.settings();
+        let merged =
+            |client: &Client| client.metadata.access_token_claims.over(&settings.claims).into_owned();
+        if token.client_id == caller.id {
+            return Ok(merged(caller));
+        }
+        let client = self.store.client_find(&token.client_id).await?.value;
+        Ok(client.as_ref().map_or_else(|| settings.claims.clone(), merged))
     }
 
     async fn find_any(&self, text: &str) -> Result<Option<Found>, GrantError> {

@@ -107,13 +107,17 @@ impl Grants {
         AccessToken::issue(id, slot, authority, now, self.settings().lifetime_for(client))
     }
 
+    /// With the claims that are configured at this moment.
     pub(crate) async fn respond(
         &self,
+        client: &Client,
         issued: &IssuedToken,
         refresh_token: Option<Secret>,
     ) -> Result<TokenResponse, GrantError> {
+        let settings = self.settings();
+        let claims = client.metadata.access_token_claims.over(&settings.claims);
         Ok(TokenResponse {
-            access_token: self.write_token(issued).await?,
+            access_token: self.write_token(issued, &claims).await?,
             expires_in: issued.token.expires_in(self.clock.now()),
             scope: issued.token.scope.clone(),
             refresh_token,

@@ -62,12 +62,12 @@ impl Grants {
             (false, SlotBinding::None) => {
                 let holder = self.find_holder(&client, &slot).await?;
                 let token = self.obtain_token(&client, slot, seen, holder).await?;
-                self.respond(&token, None).await
+                self.respond(&client, &token, None).await
             }
             (false, SlotBinding::Grant) => {
                 let slot = Slot { grant: Some(self.new_grant_id()), ..slot };
                 let token = self.obtain_token(&client, slot, seen, None).await?;
-                self.respond(&token, None).await
+                self.respond(&client, &token, None).await
             }
             // 8.
             (true, SlotBinding::None)
@@ -140,7 +140,7 @@ impl Grants {
                     found => found,
                 };
                 let token = self.obtain_token(client, slot, grant.authority(), holder).await?;
-                self.respond(&token, Some(self.refresh_token(&grant))).await
+                self.respond(client, &token, Some(self.refresh_token(&grant))).await
             }
             None => self.open_grant(client, self.new_grant_id(), slot, seen).await,
         }
@@ -165,7 +165,7 @@ impl Grants {
             let issued = self.issue_unstored(token, policy).await?;
             let grant = self.grant_of(&issued.token, id, is_found_by_slot);
             let refresh_token = opaque::write_sealed_refresh(&self.keys, &grant, grant.counter);
-            return self.respond(&issued, Some(refresh_token)).await;
+            return self.respond(client, &issued, Some(refresh_token)).await;
         }
         let grant = self.grant_of(&token, id, is_found_by_slot);
         let opening = Arc::new(Opening { grant, token, policy: self.settings().policy_for(client) });
@@ -174,11 +174,11 @@ impl Grants {
             Opened::New => {
                 count_issued(PersistenceMode::Sync);
                 let Opening { grant, token, .. } = Arc::unwrap_or_clone(opening);
-                self.respond(&IssuedToken::stored(token), Some(self.refresh_token(&grant))).await
+                self.respond(client, &IssuedToken::stored(token), Some(self.refresh_token(&grant))).await
             }
             Opened::Joined { grant, token } => {
                 let refresh_token = self.refresh_token(&grant.grant);
-                self.respond(&IssuedToken::stored(*token), Some(refresh_token)).await
+                self.respond(client, &IssuedToken::stored(*token), Some(refresh_token)).await
             }
         }
     }

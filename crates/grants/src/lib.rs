@@ -56,6 +56,7 @@ pub use keys::{
 };
 pub use persistence::{PersistenceState, node_text};
 pub use revocations::{RevocationOutcome, RevocationTarget};
+pub use revoke::Revoked;
 pub use sessions::{SubjectCursor, SubjectTokens};
 pub use settings::{
     CacheCapacities, FileSettings, InvalidSetting, InvalidTokenSettings, RUNTIME_KEYS, SettingsAdminError,

@@ -32,8 +32,8 @@
 use std::sync::Arc;
 
 use grantry_protocol::{
-    AccessToken, ActiveTokenPolicy, Audience, Client, ClientId, Grant, GrantState, OAuthError,
-    PersistenceMode, RefreshRequest, RefreshTokenRotation, RequestId, ScopeSet, Slot, Timestamp,
+    AccessToken, ActiveTokenPolicy, Audience, Client, Grant, GrantState, OAuthError, PersistenceMode,
+    RefreshRequest, RefreshTokenRotation, RequestId, ScopeSet, Slot, Timestamp,
 };
 use grantry_store::{AuditEntry, Rotation, RotationOutcome, StoredGrant, Unwritten};
 use metrics::counter;
@@ -92,7 +92,7 @@ impl Grants {
         // A row differs from what the refresh token says, at the least by the access token.
         let has_row = presented.origin.as_ref() != Some(grant);
         if mode == PersistenceMode::None && !advance && !has_row {
-            return self.refresh_unwritten(presented.token, stored, token, policy).await;
+            return self.refresh_unwritten(&client, presented.token, stored, token, policy).await;
         }
         let rotation = Rotation {
             grant: grant.id,
@@ -108,12 +108,12 @@ impl Grants {
             keep_until: self.grant_end_remembered_until(presented.origin.as_ref()),
             reuse_audit: self.audit("grant.reuse", &client, presented.token, request_id),
         };
-        self.rotate(&client.id, rotation, presented, request_id).await
+        self.rotate(&client, rotation, presented, request_id).await
     }
 
     async fn rotate(
         &self,
-        client: &ClientId,
+        client: &Client,
         rotation: Rotation,
         presented: RecognizedRefresh,
         request_id: RequestId,
@@ -129,16 +129,16 @@ impl Grants {
                 count("refreshed");
                 let Rotation { token, is_stored, .. } = Arc::unwrap_or_clone(rotation);
                 count_issued(if is_stored { PersistenceMode::Sync } else { PersistenceMode::None });
-                self.respond(&IssuedToken { token, is_stored }, successor(counter)).await
+                self.respond(client, &IssuedToken { token, is_stored }, successor(counter)).await
             }
             RotationOutcome::Repeated { counter, token } => {
                 count("repeated");
-                self.respond(&IssuedToken::stored(token.token), successor(counter)).await
+                self.respond(client, &IssuedToken::stored(token.token), successor(counter)).await
             }
             RotationOutcome::TooSlow => Err(refused("too_slow")),
             RotationOutcome::Reused => {
                 tracing::warn!(
-                    %grant, %client, %request_id,
+                    %grant, client = %client.id, %request_id,
                     "a spent refresh token came back after the grace; its grant was ended"
                 );
                 Err(refused("reused"))
@@ -146,7 +146,7 @@ impl Grants {
             RotationOutcome::Ahead => {
                 counter!("grantry_refresh_ahead_total").increment(1);
                 tracing::warn!(
-                    %grant, %client, %request_id,
+                    %grant, client = %client.id, %request_id,
                     "a refresh token is newer than its grant: the store has lost commits that were acknowledged"
                 );
                 Err(refused("ahead"))
@@ -159,6 +159,7 @@ impl Grants {
     /// Of a grant without a row whose refresh token is not rotated.
     async fn refresh_unwritten(
         &self,
+        client: &Client,
         presented: RefreshToken,
         stored: StoredGrant,
         token: AccessToken,
@@ -183,7 +184,7 @@ impl Grants {
         let grant = Grant { idle_expires_at, rotated_at: now, access_token: issued.token.id, ..stored.grant };
         count("refreshed");
         let refresh_token = opaque::write_sealed_refresh(&self.keys, &grant, 0);
-        self.respond(&issued, Some(refresh_token)).await
+        self.respond(client, &issued, Some(refresh_token)).await
     }
 
     /// What a refresh token of ours carries, and where its grant stands.

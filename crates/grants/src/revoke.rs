@@ -11,14 +11,25 @@
 //!    - An access token ends alone.
 //!    - Of what has no row the entry in the log is all that is written.
 
-use grantry_protocol::{AccessToken, Client, ClientId, OAuthError};
+use grantry_protocol::{AccessToken, Client, ClientId, OAuthError, Subject};
 use grantry_store::Unwritten;
 
 use crate::tokens::{Recognized, RecognizedRow};
 use crate::{Credentials, GrantError, Grants};
 
+/// A token of the caller's that is over now, whether it was before or not.
+pub struct Revoked {
+    pub is_refresh_token: bool,
+    pub subject: Subject,
+}
+
 impl Grants {
-    pub async fn revoke(&self, credentials: &Credentials, token: &str) -> Result<(), GrantError> {
+    /// `None` where nothing is known of the token.
+    pub async fn revoke(
+        &self,
+        credentials: &Credentials,
+        token: &str,
+    ) -> Result<Option<Revoked>, GrantError> {
         // 1.
         let caller = self.authenticate(credentials).await?.client;
         // 2.
@@ -31,28 +42,32 @@ impl Grants {
                 None => self.persistence.revoke_grant(stored.grant.id, keep_until, None).await?,
                 Some(origin) => self.persistence.revoke_unstored_grant(origin, keep_until, None).await?,
             };
-            return Ok(());
+            return Ok(Some(Revoked { is_refresh_token: true, subject: stored.grant.subject }));
         }
-        match self.recognize_token(token) {
-            None => Ok(()),
-            Some(Recognized::Row(row)) => self.revoke_row(&caller, row).await,
-            Some(Recognized::Unstored(token)) => self.revoke_unstored(&caller, *token).await,
-        }
+        let subject = match self.recognize_token(token) {
+            None => None,
+            Some(Recognized::Row(row)) => self.revoke_row(&caller, row).await?,
+            Some(Recognized::Unstored(token)) => Some(self.revoke_unstored(&caller, *token).await?),
+        };
+        Ok(subject.map(|subject| Revoked { is_refresh_token: false, subject }))
     }
 
-    async fn revoke_row(&self, caller: &Client, row: RecognizedRow) -> Result<(), GrantError> {
+    async fn revoke_row(&self, caller: &Client, row: RecognizedRow) -> Result<Option<Subject>, GrantError> {
         let unwritten = row.deferred_by.map(|by| self.settings().unwritten(row.id, by));
-        match self.persistence.find_token(row.id, row.deferred_by).await {
-            Ok(Some(stored)) => check_owner(caller, &stored.token.client_id)?,
-            Ok(None) => return Ok(()),
-            Err(error) if error.is_unwritten() => {}
+        let subject = match self.persistence.find_token(row.id, row.deferred_by).await {
+            Ok(Some(stored)) => {
+                check_owner(caller, &stored.token.client_id)?;
+                Some(stored.token.subject)
+            }
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_unwritten() => None,
             Err(error) => return Err(error.into()),
-        }
+        };
         self.persistence.revoke(row.id, unwritten, None).await?;
-        Ok(())
+        Ok(subject)
     }
 
-    async fn revoke_unstored(&self, caller: &Client, token: AccessToken) -> Result<(), GrantError> {
+    async fn revoke_unstored(&self, caller: &Client, token: AccessToken) -> Result<Subject, GrantError> {
         // 3.
         check_owner(caller, &token.client_id)?;
         // 4. What a rule has ended needs no entry of its own.
@@ -61,7 +76,7 @@ impl Grants {
             let unwritten = Unwritten { by: None, expires_by: judged.token.expires_at };
             self.persistence.revoke(judged.token.id, Some(unwritten), None).await?;
         }
-        Ok(())
+        Ok(judged.token.subject)
     }
 }
 

@@ -6,7 +6,8 @@ mod live;
 use std::time::Duration;
 
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, Client, Grant, Lifetime, MetadataRules, NodeNumber, PersistenceMode, TokenId,
+    ActiveTokenPolicy, Audience, Client, ConfiguredClaims, Grant, Lifetime, MetadataRules, NodeNumber,
+    PersistenceMode, TokenId,
 };
 use grantry_store::Unwritten;
 
@@ -36,6 +37,8 @@ pub struct TokenSettings {
     pub refresh_grace: Lifetime,
     /// The audience of a token that was asked for without `resource`.
     pub default_audience: Audience,
+    /// What every access token says besides; a client's own claims go before it.
+    pub claims: ConfiguredClaims,
     /// When access tokens are persisted, unless the client's metadata say otherwise.
     pub persistence: PersistenceMode,
     /// Whether there is a queue for mode async.
@@ -103,6 +106,9 @@ impl TokenSettings {
                     self.pool_size
                 ),
             );
+        }
+        if let Err(problem) = self.claims.validate() {
+            return refuse("tokens.claims", problem);
         }
         if self.reuse_minimum_life >= self.access_token_lifetime {
             return refuse(

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AssertionIssuer, Audience, ClientId, ClientKeySet, KeySource, Lifetime, MAX_RESOURCE_LEN, MAX_RESOURCES,
-    ScopeSet, SubjectPattern, Timestamp, nearest, scopes,
+    AssertionIssuer, Audience, ClientId, ClientKeySet, ConfiguredClaims, KeySource, Lifetime,
+    MAX_RESOURCE_LEN, MAX_RESOURCES, ScopeSet, SubjectPattern, Timestamp, nearest, scopes,
 };
 
 const MAX_NAME_LEN: usize = 255;
@@ -163,6 +163,10 @@ pub struct ClientMetadata {
     /// At least 1 s and less than the server's `tokens.retention_time`. Absent: `tokens.access_token_lifetime`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<Lifetime>,
+    /// Claims with fixed values that its access tokens say besides; they go before the server's `tokens.claims` of the
+    /// same name. At most 32 and 4 KiB, none under a registered name.
+    #[serde(skip_serializing_if = "ConfiguredClaims::is_empty")]
+    pub access_token_claims: ConfiguredClaims,
     /// The audiences that this client is: it may introspect tokens meant for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
@@ -204,6 +208,7 @@ impl Default for ClientMetadata {
             slot_binding: SlotBinding::default(),
             refresh_token_rotation: RefreshTokenRotation::default(),
             access_token_lifetime: None,
+            access_token_claims: ConfiguredClaims::default(),
             resources: Vec::new(),
             allowed_resources: None,
             jwks: None,
@@ -238,6 +243,7 @@ impl ClientMetadata {
         self.validate_grant_types()?;
         self.validate_scope()?;
         self.validate_lifetime(rules)?;
+        self.validate_claims()?;
         self.validate_persistence(rules)?;
         self.validate_keys()?;
         self.validate_authentication()?;
@@ -365,6 +371,10 @@ impl ClientMetadata {
             }
         }
         Ok(())
+    }
+
+    fn validate_claims(&self) -> Result<(), InvalidMetadata> {
+        self.access_token_claims.validate().or_else(|problem| refuse("access_token_claims", problem))
     }
 
     fn validate_persistence(&self, rules: &MetadataRules) -> Result<(), InvalidMetadata> {

@@ -3,6 +3,7 @@
 //! draws a random number; [`Clock`] and [`Rng`] are handed in.
 
 mod audience;
+mod claims;
 mod client;
 mod client_document;
 mod client_keys;
@@ -22,6 +23,7 @@ mod time;
 mod token;
 
 pub use audience::{Audience, AudienceClaim, MAX_RESOURCE_LEN, MAX_RESOURCES};
+pub use claims::ConfiguredClaims;
 pub use client::{
     AccessTokenFormat, ActiveTokenPolicy, AuthMethod, Client, ClientMetadata, ClientSecretHash, GrantType,
     InvalidMetadata, MetadataRules, PersistenceMode, RefreshTokenRotation, SlotBinding,

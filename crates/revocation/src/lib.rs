@@ -7,8 +7,8 @@ mod freshness;
 mod index;
 
 pub use feed::{
-    FeedEntry, FeedIndex, FeedKey, FeedKeys, FeedPage, FeedPageKind, InvalidPosition, NotContinued, parse_position,
-    position_text,
+    FeedEntry, FeedIndex, FeedKey, FeedKeys, FeedPage, FeedPageKind, InvalidPosition, NotContinued,
+    parse_position, position_text,
 };
 pub use freshness::{Freshness, InvalidStaleness};
 pub use index::{Followed, Index, Interrupted, Reading};

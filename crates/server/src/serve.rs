@@ -73,8 +73,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
         settings::of_file(loaded, config.token_settings(issuer.clone()), Some(Arc::clone(&caches)));
     let (shared, queue) = (Arc::clone(&store), Arc::clone(&persistence));
     let feed = Feed::new(Arc::clone(caches.tail()));
-    let mut grants =
-        Grants::new(shared, queue, keys, settings, outbound, clock(), rng()).with_feed(feed);
+    let mut grants = Grants::new(shared, queue, keys, settings, outbound, clock(), rng()).with_feed(feed);
     if let Some(file) = kept_clients {
         let (keeping, writing) = file.take_over(grants, store, caches.tail().clients_changed()).await?;
         background.0.push(writing);
@@ -150,6 +149,7 @@ fn web_state(
             failed_attempts_window: limits.failed_attempts_window.as_duration(),
         },
         trusted_proxies: loaded.config.server.trusted_proxies.clone(),
+        revoked_token_headers: loaded.config.tokens.revoked_token_headers_in_response,
         persistence: PersistenceFacts {
             pool_size: persistence.pool_size,
             journal: persistence.has_queue().then(|| persistence.journal.as_str()),

@@ -151,7 +151,7 @@ impl Feed {
             }
             match failures {
                 0 => sleep_until(begun + self.freshness.interval()).await,
-                _ => sleep(self.ambient.jittered(breath(failures))).await,
+                _ => sleep(self.breath(failures)).await,
             }
         }
     }
@@ -170,11 +170,16 @@ impl Feed {
                     // By now the polls may have gone on far.
                     self.write().told = None;
                     counter!("grantry_verifier_feed_reconnects_total").increment(1);
-                    self.ambient.jittered(breath(failures))
+                    self.breath(failures)
                 }
             };
             sleep(pause).await;
         }
+    }
+
+    /// After so many failures in a row. No longer than the bound, so that whoever was cut off is soon back.
+    fn breath(&self, failures: u32) -> Duration {
+        self.ambient.jittered(breath(failures).min(self.freshness.max_staleness()))
     }
 
     /// An answer that comes later than the bound proves nothing. But a snapshot may take its time, so now and then one is
@@ -269,6 +274,9 @@ impl Feed {
             (true, Question::News) => known.told = Some(page.head),
             (false, _) => {}
         }
+        if applied.is_ok() {
+            self.meters.count_page(page.kind);
+        }
         self.meters.size.set(known.index.len() as f64);
         drop(known);
         if ends_all && page.kind == FeedPageKind::Entries {
@@ -327,11 +335,14 @@ struct Meters {
     poll_failed: Counter,
     told: Counter,
     listening_failed: Counter,
+    snapshots: Counter,
+    continued: Counter,
 }
 
 impl Meters {
     fn new() -> Self {
         let requests = |kind, outcome| counter!("grantry_verifier_feed_requests_total", "kind" => kind, "outcome" => outcome);
+        let pages = |kind| counter!("grantry_verifier_feed_pages_total", "kind" => kind);
         Self {
             size: gauge!("grantry_verifier_index_size"),
             proved: gauge!("grantry_verifier_revocations_proved_timestamp_seconds"),
@@ -339,6 +350,16 @@ impl Meters {
             poll_failed: requests("poll", "failed"),
             told: requests("news", "answered"),
             listening_failed: requests("news", "failed"),
+            snapshots: pages("snapshot"),
+            continued: pages("entries"),
+        }
+    }
+
+    /// How often everything had to be told, and how often it went on from the position that is known.
+    fn count_page(&self, kind: FeedPageKind) {
+        match kind {
+            FeedPageKind::Snapshot => self.snapshots.increment(1),
+            FeedPageKind::Entries => self.continued.increment(1),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct WebSettings {
     pub limits: Limits,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether a revocation is answered with what it ended, in headers.
+    pub revoked_token_headers: bool,
     pub persistence: PersistenceFacts,
 }
 

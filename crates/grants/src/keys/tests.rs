@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use grantry_jose::Algorithm;
 use grantry_persistence::{Persistence, PersistenceSettings};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, Lifetime, ManualClock,
-    PersistenceMode, Rng, ScopeSet, Secret, Seen, Slot, TimeOrderedIds, Timestamp,
+    AccessToken, AccessTokenFormat, ActiveTokenPolicy, Audience, Clock, ConfiguredClaims, Lifetime,
+    ManualClock, PersistenceMode, Rng, ScopeSet, Secret, Seen, Slot, TimeOrderedIds, Timestamp,
 };
 use grantry_store::{
     FaultyStore, Issue, KeyPurpose, MemoryStore, NodeId, Outage, StoreError, TokenWrite, Tokens,
@@ -113,6 +113,7 @@ impl Deployment {
             refresh_token_idle: Lifetime::from_secs(14 * 86_400),
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::default(),
+            claims: ConfiguredClaims::default(),
             persistence: PersistenceMode::Sync,
             has_queue: false,
             pool_size: 0,
@@ -139,11 +140,12 @@ impl Deployment {
 
     /// One of everything that keys make, made by this node now.
     async fn make(&self, node: &Grants) -> Made {
-        let token = |format| self.token(format, Duration::from_secs(3600));
+        let token = |format| IssuedToken::stored(self.token(format, Duration::from_secs(3600)));
+        let claims = ConfiguredClaims::default();
         let refresh = RefreshToken { grant: self.ids.grant(self.clock.now(), self.rng.as_ref()), counter: 0 };
         Made {
-            opaque: node.write_token(&IssuedToken::stored(token(AccessTokenFormat::Opaque))).await.unwrap(),
-            jwt: node.write_token(&IssuedToken::stored(token(AccessTokenFormat::Jwt))).await.unwrap(),
+            opaque: node.write_token(&token(AccessTokenFormat::Opaque), &claims).await.unwrap(),
+            jwt: node.write_token(&token(AccessTokenFormat::Jwt), &claims).await.unwrap(),
             refresh: opaque::write_refresh(&node.keys, refresh),
         }
     }

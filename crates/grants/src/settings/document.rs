@@ -246,9 +246,14 @@ fn is_section(path: &str) -> bool {
     RUNTIME_KEYS.iter().any(|key| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// A key may be a table, which is changed as a whole.
+fn is_at_or_below(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn unchangeable(path: &str, file: &FileSettings) -> InvalidSetting {
     let problem = match nearest(path, RUNTIME_KEYS) {
-        _ if file.fixed.iter().any(|key| key == path) => {
+        _ if file.fixed.iter().any(|key| is_at_or_below(path, key)) => {
             "cannot be changed at run time: it needs a restart: set it in grantry.toml".to_owned()
         }
         _ if is_section(path) => "is a section, and must be an object of its keys".to_owned(),

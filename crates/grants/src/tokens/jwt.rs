@@ -3,8 +3,8 @@
 
 use grantry_jose::{base64url, from_base64url, sign_compact, verify_compact};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, Audience, AudienceClaim, Authority, Epoch, NodeNumber, Position, Secret,
-    Seen, SlotKey, SubjectKind, Timestamp, TokenId,
+    AccessToken, AccessTokenFormat, Audience, AudienceClaim, Authority, ConfiguredClaims, Epoch, NodeNumber,
+    Position, Secret, Seen, SlotKey, SubjectKind, Timestamp, TokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,9 @@ struct Claims<'a> {
     /// Only where it is not what `sub` and `client_id` suggest.
     #[serde(skip_serializing_if = "Option::is_none")]
     grantry_subject_kind: Option<SubjectKind>,
+    /// None of them has one of the names above.
+    #[serde(flatten)]
+    configured: &'a ConfiguredClaims,
 }
 
 /// Of a token that has a row, that says all but the first three.
@@ -110,7 +113,12 @@ pub enum ReadJwt {
     Unstored(Box<AccessToken>),
 }
 
-pub async fn write(keys: &KeyRing, issuer: &str, issued: &IssuedToken) -> Result<Secret, GrantError> {
+pub async fn write(
+    keys: &KeyRing,
+    issuer: &str,
+    issued: &IssuedToken,
+    configured: &ConfiguredClaims,
+) -> Result<Secret, GrantError> {
     let token = &issued.token;
     let Authority { seen, grant, session } = token.authority;
     let suggested = suggested_kind(token.subject.as_str(), token.client_id.as_str());
@@ -129,6 +137,7 @@ pub async fn write(keys: &KeyRing, issuer: &str, issued: &IssuedToken) -> Result
         grantry_slot: base64url(token.slot.as_bytes()),
         grantry_grant: grant.map(|id| id.to_string()),
         grantry_subject_kind: (token.subject_kind != suggested).then_some(token.subject_kind),
+        configured,
     };
     Ok(Secret::new(sign_compact(keys.signer().as_ref(), TYP, &claims).await?))
 }

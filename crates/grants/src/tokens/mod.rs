@@ -4,7 +4,9 @@ pub mod jwt;
 pub mod opaque;
 mod sealed;
 
-use grantry_protocol::{AccessToken, AccessTokenFormat, Grant, NodeNumber, Secret, TokenId};
+use grantry_protocol::{
+    AccessToken, AccessTokenFormat, ConfiguredClaims, Grant, NodeNumber, Secret, TokenId,
+};
 use grantry_store::StoredToken;
 
 use self::jwt::ReadJwt;
@@ -51,15 +53,19 @@ impl IssuedToken {
 
 impl Grants {
     /// The text of a token. For an opaque token always the same one; a JWT may be signed anew, with the same id,
-    /// expiry and scope.
-    pub(crate) async fn write_token(&self, issued: &IssuedToken) -> Result<Secret, GrantError> {
+    /// expiry and scope, and with what is configured by now.
+    pub(crate) async fn write_token(
+        &self,
+        issued: &IssuedToken,
+        claims: &ConfiguredClaims,
+    ) -> Result<Secret, GrantError> {
         let IssuedToken { token, is_stored } = issued;
         match token.format {
             AccessTokenFormat::Opaque if *is_stored => {
                 Ok(opaque::write(&self.keys, token.id, token.deferred_by))
             }
             AccessTokenFormat::Opaque => Ok(opaque::write_sealed(&self.keys, token)),
-            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings().issuer, issued).await,
+            AccessTokenFormat::Jwt => jwt::write(&self.keys, &self.settings().issuer, issued, claims).await,
         }
     }
 

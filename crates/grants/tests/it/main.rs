@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
+mod claims;
 mod clients;
 mod deferred;
 mod interleavings;

@@ -11,8 +11,9 @@ use grantry_grants::{
 use grantry_jose::{Algorithm, SigningKey, base64url};
 use grantry_persistence::{Persistence, PersistenceSettings, QueueJournal};
 use grantry_protocol::{
-    ActiveTokenPolicy, Audience, ClientMetadata, Clock, JwtBearerRequest, Lifetime, ManualClock, OAuthError,
-    PersistenceMode, RefreshRequest, RequestIds, Rng, ScopeSet, Secret, Timestamp, TokenId, Wanted,
+    ActiveTokenPolicy, Audience, ClientMetadata, Clock, ConfiguredClaims, JwtBearerRequest, Lifetime,
+    ManualClock, OAuthError, PersistenceMode, RefreshRequest, RequestIds, Rng, ScopeSet, Secret, Timestamp,
+    TokenId, Wanted,
 };
 use grantry_store::{AuditRecord, AuditTrail, FaultyStore, MemoryStore, NodeId};
 use serde_json::{Value, json};
@@ -96,6 +97,7 @@ pub fn settings() -> TokenSettings {
         refresh_token_idle: Lifetime::from_secs(7_200),
         refresh_grace: Lifetime::from_secs(30),
         default_audience: Audience::new(vec!["https://api.example".to_owned()]),
+        claims: ConfiguredClaims::default(),
         persistence: PersistenceMode::Sync,
         has_queue: false,
         pool_size: 0,

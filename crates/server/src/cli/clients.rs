@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use grantry_protocol::{ClientId, GrantType, Lifetime};
+use serde_json::{Map, Value};
 
 use super::{Access, Output};
 
@@ -80,11 +81,12 @@ pub enum ClientsCommand {
     Delete(Named),
 }
 
-const UNSETTABLE: [&str; 11] = [
+const UNSETTABLE: [&str; 12] = [
     "client_name",
     "active_token_policy",
     "persistence",
     "access_token_lifetime",
+    "access_token_claims",
     "resources",
     "allowed_resources",
     "jwks",
@@ -129,6 +131,9 @@ pub struct Metadata {
     /// As in 30m
     #[arg(long)]
     pub access_token_lifetime: Option<Lifetime>,
+    /// Claims that its access tokens say besides, in place of those from before: a JSON object, as in '{"tier":"gold"}'
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub access_token_claims: Option<Map<String, Value>>,
     /// An audience that the client is: it may introspect tokens meant for it; may be given more than once
     #[arg(long)]
     pub resource: Vec<String>,
@@ -165,6 +170,10 @@ pub struct Metadata {
     /// An origin whose pages may call the token endpoint, as in https://app.example; may be given more than once
     #[arg(long, value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
+}
+
+fn json_object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
 }
 
 /// The last one also under its short name.

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::{offline, public_key};
 
 /// What is shown of a client, in this order.
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 22] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -22,6 +22,7 @@ const FIELDS: [&str; 21] = [
     "token_endpoint_auth_method",
     "access_token_format",
     "access_token_lifetime",
+    "access_token_claims",
     "active_token_policy",
     "slot_binding",
     "refresh_token_rotation",
@@ -168,6 +169,7 @@ fn fields(metadata: Metadata) -> Result<Map<String, Value>, Failure> {
         ("active_token_policy", metadata.active_token_policy.map(Value::from)),
         ("persistence", metadata.persistence.map(Value::from)),
         ("access_token_lifetime", metadata.access_token_lifetime.map(|lifetime| lifetime.to_string().into())),
+        ("access_token_claims", metadata.access_token_claims.map(Value::from)),
         ("resources", list(metadata.resource)),
         ("allowed_resources", list(metadata.allowed_resource)),
         ("jwks", key_set(metadata.jwks)?),

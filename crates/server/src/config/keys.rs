@@ -30,6 +30,7 @@ pub enum Kind {
     Integer,
     Bool,
     List,
+    Table,
 }
 
 pub struct Section {
@@ -145,6 +146,7 @@ fn kind(schema: &Value) -> Kind {
     match () {
         () if has("array") => Kind::List,
         () if has("boolean") => Kind::Bool,
+        () if has("object") => Kind::Table,
         () if has("integer") => Kind::Integer,
         () if is_lifetime(schema) => Kind::Duration,
         () => Kind::Text,
@@ -152,15 +154,29 @@ fn kind(schema: &Value) -> Kind {
 }
 
 /// A table stands on one line there.
-fn in_toml(value: &Value) -> String {
+pub fn in_toml(value: &Value) -> String {
     match value {
         Value::Object(members) => {
-            let members: Vec<_> =
-                members.iter().map(|(name, value)| format!("{name} = {}", in_toml(value))).collect();
-            format!("{{ {} }}", members.join(", "))
+            let members: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("{} = {}", name_in_toml(name), in_toml(value)))
+                .collect();
+            match members.as_slice() {
+                [] => "{}".to_owned(),
+                members => format!("{{ {} }}", members.join(", ")),
+            }
         }
         Value::Array(items) => format!("[{}]", items.iter().map(in_toml).collect::<Vec<_>>().join(", ")),
         plain => plain.to_string(),
+    }
+}
+
+/// Without quotes where it can be.
+fn name_in_toml(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match !name.is_empty() && name.bytes().all(is_bare) {
+        true => name.to_owned(),
+        false => Value::from(name).to_string(),
     }
 }
 
@@ -204,6 +220,8 @@ mod tests {
         assert_eq!(key("limits.max_connections").kind, Kind::Integer);
         assert_eq!(key("tokens.access_token_lifetime").kind, Kind::Duration);
         assert_eq!(key("tokens.active_token_policy").values, ["reuse", "replace", "multiple"]);
+        assert_eq!(key("tokens.claims").kind, Kind::Table);
+        assert_eq!(key("tokens.claims").variable(), "GRANTRY_TOKENS__CLAIMS");
         assert_eq!(key("store.statement_timeout").kind, Kind::Duration);
         assert_eq!(key("store.statement_timeout").default, None);
         assert_eq!(key("store.url").default, Some("sqlite:grantry-data/grantry.db".into()));

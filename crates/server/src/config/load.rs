@@ -283,14 +283,13 @@ fn set(values: &mut Table, path: &str, value: Value) {
 fn from_text(kind: Kind, text: &str) -> Value {
     let as_written = || Value::String(text.to_owned());
     let trimmed = text.trim();
+    let in_toml = |value: &str| format!("value = {value}").parse::<Table>().ok()?.remove("value");
     match kind {
         Kind::Text | Kind::Duration => as_written(),
         Kind::Integer => trimmed.parse().map_or_else(|_| as_written(), Value::Integer),
         Kind::Bool => trimmed.parse().map_or_else(|_| as_written(), Value::Boolean),
-        Kind::List if trimmed.starts_with('[') => {
-            let parsed = format!("list = {trimmed}").parse::<Table>().ok();
-            parsed.and_then(|mut table| table.remove("list")).unwrap_or_else(as_written)
-        }
+        Kind::List if trimmed.starts_with('[') => in_toml(trimmed).unwrap_or_else(as_written),
+        Kind::Table => in_toml(trimmed).unwrap_or_else(as_written),
         Kind::List => {
             let items = trimmed.split(',').map(str::trim).filter(|item| !item.is_empty());
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())

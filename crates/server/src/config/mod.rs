@@ -26,7 +26,7 @@ use std::time::Duration;
 use grantry_grants::{KeyOptions, TokenSettings};
 use grantry_jose::Algorithm;
 use grantry_persistence::PersistenceSettings;
-use grantry_protocol::{ActiveTokenPolicy, Audience, Lifetime};
+use grantry_protocol::{ActiveTokenPolicy, Audience, ConfiguredClaims, Lifetime};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,11 +39,11 @@ pub use self::journal::Journal;
 pub use self::keys::paths as key_paths;
 #[cfg(test)]
 pub use self::keys::sections_of;
-#[cfg(test)]
-pub use self::reference::table;
 pub use self::load::{Loaded, Origin, Reading, load};
 pub use self::problem::{Problem, Problems};
 pub use self::reference::reference;
+#[cfg(test)]
+pub use self::reference::table;
 pub use self::show::show;
 pub use self::store_url::{Place, StoreUrl};
 
@@ -303,6 +303,15 @@ pub struct Tokens {
     pub reuse_minimum_life: Lifetime,
     /// The `aud` of tokens that were asked for without `resource`. Absent: the issuer.
     pub default_audience: Option<Vec<String>>,
+    /// Claims with fixed values that every access token says besides, as in `{ tenant = "acme" }`: in JWTs, and in the
+    /// answers of introspection about tokens of either format. A client's `access_token_claims` go before them. At most
+    /// 32 and 4 KiB as JSON, and none under a registered name. The same on all servers of a deployment.
+    #[schemars(extend("example" = { "tenant": "acme" }))]
+    pub claims: ConfiguredClaims,
+    /// Whether `/oauth2/revoke` says in headers what it was given and whose it is, as WSO2 Identity Server can:
+    /// `RevokedAccessToken` or `RevokedRefreshToken`, and `AuthorizedUser`. Proxies may log headers; of what is revoked that
+    /// is the token's text.
+    pub revoked_token_headers_in_response: bool,
 }
 
 impl Default for Tokens {
@@ -316,6 +325,8 @@ impl Default for Tokens {
             active_token_policy: ActiveTokenPolicy::Reuse,
             reuse_minimum_life: Lifetime::from_secs(30),
             default_audience: None,
+            claims: ConfiguredClaims::default(),
+            revoked_token_headers_in_response: false,
         }
     }
 }
@@ -412,7 +423,12 @@ pub enum LogFormat {
 impl Config {
     /// What the chosen settings promise less than the defaults do, a sentence each.
     pub fn risks(&self) -> impl Iterator<Item = String> {
-        self.token_persistence.risk().map(str::to_owned).into_iter().chain(self.cache.risk()).chain(self.unstored_risk())
+        self.token_persistence
+            .risk()
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.cache.risk())
+            .chain(self.unstored_risk())
     }
 
     pub fn persistence_settings(&self) -> PersistenceSettings {
@@ -441,6 +457,7 @@ impl Config {
             refresh_token_idle: self.tokens.refresh_token_idle,
             refresh_grace: self.tokens.refresh_grace,
             default_audience: Audience::new(audience),
+            claims: self.tokens.claims.clone(),
             persistence: TokenSettings::mode(self.token_persistence.enable, self.token_persistence.pool_size),
             has_queue: self.token_persistence.has_queue(),
             pool_size: self.token_persistence.pool_size,

@@ -69,6 +69,7 @@ fn kind(key: &Key) -> String {
         Kind::Integer => "whole number",
         Kind::Bool => "`true` or `false`",
         Kind::List => "list of texts",
+        Kind::Table => "table",
     }
     .to_owned()
 }

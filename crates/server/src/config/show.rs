@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::keys::sections;
+use super::keys::{in_toml, sections};
 use super::{Config, Loaded};
 
 /// The effective settings as a configuration file, each with where it comes from.
@@ -19,6 +19,7 @@ pub fn show(loaded: &Loaded) -> String {
             let origin = loaded.origins.get(&path).map_or_else(|| "default".to_owned(), ToString::to_string);
             let line = match values.pointer(&format!("/{}", path.replace('.', "/"))) {
                 None | Some(Value::Null) => format!("# {} is not set", key.name),
+                Some(table @ Value::Object(_)) => format!("{} = {}", key.name, in_toml(table)),
                 Some(value) => format!("{} = {value}", key.name),
             };
             let _ = writeln!(text, "{line:<50} # {origin}");

@@ -96,6 +96,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("tokens.reuse_minimum_life", "\"2h\"", "tokens.access_token_lifetime"),
     ("tokens.default_audience", "[]", "at least one"),
     ("tokens.default_audience", "[\"a b\"]", "without spaces"),
+    ("tokens.claims", "{ tenant = 1, exp = 1 }", "\"exp\" is a registered claim"),
+    ("tokens.revoked_token_headers_in_response", "1", "boolean"),
+    ("tokens.claims", "\"acme\"", "claims = { tenant = \"acme\" }"),
     ("cache.enabled", "\"yes\"", "boolean"),
     ("cache.coherence", "\"eventual\"", "`bounded`"),
     ("cache.max_staleness", "\"99ms\"", "from 100ms to 1m"),
@@ -445,6 +448,7 @@ fn the_environment_goes_before_the_file() {
         .env("GRANTRY_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16")
         .env("GRANTRY_LIMITS__MAX_CONNECTIONS", "7")
         .env("GRANTRY_TOKENS__DEFAULT_AUDIENCE", "[\"https://a.example\"]")
+        .env("GRANTRY_TOKENS__CLAIMS", "{ tenant = \"acme\", \"https://a.example/tier\" = 1 }")
         .output()
         .unwrap();
     let shown = text(&shown);
@@ -455,6 +459,7 @@ fn the_environment_goes_before_the_file() {
         ("trusted_proxies = [\"10.0.0.0/8\",\"192.168.0.0/16\"]", "GRANTRY_SERVER__TRUSTED_PROXIES"),
         ("max_connections = 7", "GRANTRY_LIMITS__MAX_CONNECTIONS"),
         ("default_audience = [\"https://a.example\"]", "GRANTRY_TOKENS__DEFAULT_AUDIENCE"),
+        ("claims = { \"https://a.example/tier\" = 1, tenant = \"acme\" }", "GRANTRY_TOKENS__CLAIMS"),
         ("level = \"warn\"", "grantry.toml:4"),
         ("admin_listen = \"127.0.0.1:8081\"", "default"),
     ] {

@@ -7,6 +7,7 @@ mod asynchronous;
 mod at;
 mod backup;
 mod cache;
+mod claims;
 mod cli;
 mod clients_file;
 mod config;

@@ -117,6 +117,7 @@ async fn what_needs_a_restart_is_refused_by_name() {
     let admin = home.first_client();
     for (patch, key) in [
         (json!({ "tokens": { "retention_time": "48h" } }), "tokens.retention_time"),
+        (json!({ "tokens": { "claims": { "tenant": "x" } } }), "tokens.claims.tenant"),
         (json!({ "cache": { "max_staleness": "2s" } }), "cache.max_staleness"),
         (json!({ "cache": { "load_batch_size": 1 } }), "cache.load_batch_size"),
         (json!({ "cache": { "tokens": { "eviction_policy": "lfu" } } }), "cache.tokens.eviction_policy"),

@@ -23,6 +23,7 @@ fn with_every_field(id: &str) -> Client {
             slot_binding: SlotBinding::Grant,
             refresh_token_rotation: RefreshTokenRotation::Never,
             access_token_lifetime: Some(Lifetime::from_secs(90)),
+            access_token_claims: serde_json::from_str(r#"{"tier":["gold",{"n":1.5}]}"#).unwrap(),
             resources: vec!["https://a.example/".into()],
             allowed_resources: Some(Vec::new()),
             jwks: serde_json::from_str(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#).unwrap(),

@@ -131,7 +131,11 @@ async fn each_wrong_field_is_named() {
         (json!({ "token_endpoint_auth_method": "none" }), "token_endpoint_auth_method", "client_credentials"),
         (json!({ "access_token_format": "paseto" }), "access_token_format", "opaque"),
         (json!({ "access_token_lifetime": "24h" }), "access_token_lifetime", "retention_time"),
-        (json!({ "access_token_claims": { "sub": "x" } }), "access_token_claims", "\"sub\" is a registered claim"),
+        (
+            json!({ "access_token_claims": { "sub": "x" } }),
+            "access_token_claims",
+            "\"sub\" is a registered claim",
+        ),
         (json!({ "access_token_claims": ["x"] }), "access_token_claims", "map"),
         (json!({ "access_token_lifetime": "soon" }), "access_token_lifetime", "length of time"),
         (json!({ "resources": ["a\u{0}"] }), "resources", "printable"),

@@ -170,6 +170,7 @@ impl App {
                 failed_attempts_window: Duration::from_secs(60),
             },
             trusted_proxies: Vec::new(),
+            revoked_token_headers: false,
             persistence: PersistenceFacts { pool_size: 1, journal: Some("off") },
         };
         adjust(&mut web);

@@ -136,3 +136,26 @@ async fn an_outage_does_not_end_a_grant_and_says_so() {
     assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
     assert!(app.is_active(&token).await);
 }
+
+#[tokio::test]
+async fn headers_say_what_was_revoked_and_whose_it_was_where_they_are_wanted() {
+    for is_wanted in [false, true] {
+        let app = App::with(|settings| settings.revoked_token_headers = is_wanted).await;
+        let signer = Signer::new();
+        create_bearer_client(&app, &signer, "billing", json!({})).await;
+        let (access, refresh) = alices_pair(&app, &signer).await;
+        for (token, name) in [(&access, "RevokedAccessToken"), (&refresh, "RevokedRefreshToken")] {
+            // A retry is answered in the same way.
+            for _ in 0..2 {
+                let answer = app.post("/oauth2/revoke", &format!("token={token}")).await;
+                let said = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+                assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""));
+                assert_eq!(said(name), is_wanted.then_some(token.as_str()));
+                assert_eq!(said("AuthorizedUser"), is_wanted.then_some("alice"));
+                assert_eq!(said("Cache-Control"), is_wanted.then_some("no-store"));
+            }
+        }
+        let unknown = app.post("/oauth2/revoke", "token=x").await;
+        assert!(!unknown.headers.contains_key("AuthorizedUser"));
+    }
+}

@@ -4,7 +4,6 @@ mod dialects;
 mod nginx;
 mod outage;
 mod raw;
-mod road;
 mod settings;
-mod stage;
+pub mod stage;
 mod upstream;

@@ -3,8 +3,8 @@
 use reqwest::StatusCode;
 
 use super::raw::{bearer, request};
-use super::road::Condition;
 use super::stage::{BOUNDED, Gateway, Nginx, Stage};
+use crate::soak::road::Condition;
 use crate::wait;
 
 /// `gateway.max_staleness` of these tests, in seconds.
@@ -27,7 +27,7 @@ async fn a_revoked_token_does_not_pass_once_the_bound_is_over_and_others_do() {
 
 #[tokio::test]
 async fn a_gateway_that_is_cut_off_answers_503_after_the_bound_and_recovers_by_itself() {
-    for condition in [Condition::Cut, Condition::Silent] {
+    for condition in [Condition::cut(), Condition::silent(true, true)] {
         let Stage { issuer, gateway, upstream, nginx } = Stage::with(BOUNDED).await;
         let (one, other) = (issuer.token("read", 1).await, issuer.token("read", 2).await);
         nginx.settles("/read", &one, 200).await;
@@ -46,7 +46,7 @@ async fn a_gateway_that_is_cut_off_answers_503_after_the_bound_and_recovers_by_i
         gateway.wait_for_readiness(StatusCode::SERVICE_UNAVAILABLE).await;
         assert_eq!(nginx.get("/public", &one).await.status, 200, "needs no token");
 
-        gateway.road.set(Condition::Open);
+        gateway.road.set(Condition::default());
         gateway.wait_for_readiness(StatusCode::OK).await;
         nginx.settles("/read", &one, 401).await;
         nginx.settles("/read", &other, 200).await;
@@ -65,7 +65,7 @@ async fn a_restart_of_the_gateway_opens_no_window() {
     assert_eq!(nginx.get("/public", &one).await.status, 503, "nobody to ask");
 
     // It knows nothing yet, and cannot find out.
-    gateway.road.set(Condition::Cut);
+    gateway.road.set(Condition::cut());
     gateway.restart().await;
     for token in [&one, &other] {
         let answer = request(
@@ -79,7 +79,7 @@ async fn a_restart_of_the_gateway_opens_no_window() {
     }
     assert_eq!(upstream.take().len(), 0);
 
-    gateway.road.set(Condition::Open);
+    gateway.road.set(Condition::default());
     gateway.wait_for_readiness(StatusCode::OK).await;
     nginx.settles("/read", &other, 200).await;
     nginx.settles("/read", &one, 401).await;
@@ -104,7 +104,7 @@ async fn of_several_gateways_one_that_is_cut_off_costs_nothing() {
     let others = [Gateway::ready(&issuer, BOUNDED).await, Gateway::ready(&issuer, BOUNDED).await];
     let nginx = Nginx::start(&[gateway.port, others[0].port, others[1].port], upstream.port).await;
     let (one, other) = (issuer.token("read", 1).await, issuer.token("read", 2).await);
-    gateway.road.set(Condition::Silent);
+    gateway.road.set(Condition::silent(true, true));
     issuer.revoke(&one).await;
     wait::seconds(BOUND).await;
     for _ in 0..6 {

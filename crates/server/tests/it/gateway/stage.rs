@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::raw::{self, Answer, bearer};
-use super::road::Road;
 use super::upstream::Upstream;
 use crate::home::Home;
 use crate::process::Process;
+use crate::soak::road::Road;
 use crate::test_server::{Credentials, TestServer};
 use crate::wait;
 
@@ -103,15 +103,15 @@ pub struct Gateway {
     pub port: u16,
     admin_url: String,
     /// The way to the issuer.
-    pub road: Road,
+    pub road: Road<1>,
 }
 
 impl Gateway {
     /// It may or may not be ready.
     pub async fn start(issuer: &Issuer, more: &str) -> Self {
         let home = Home::new();
-        let road = Road::to(issuer.port).await;
-        let way = format!("http://127.0.0.1:{}/oauth2", road.port());
+        let road = Road::build([issuer.port]).await;
+        let way = format!("http://127.0.0.1:{}/oauth2", road.ports()[0]);
         let port = free_port();
         let introspector = &issuer.introspector;
         let settings = format!(

@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::postgres::Postgres;
-use super::revocations::MAX_STALENESS;
-use super::revocations::road::{Condition, Road};
+use super::promise::MAX_STALENESS;
+use super::road::{Condition, Road};
 use crate::home::Home;
 use crate::process::Process;
 use crate::test_server::{Credentials, TestServer};
@@ -96,7 +96,7 @@ struct Stage {
     url: String,
     primary: Postgres,
     standby: Postgres,
-    to_standby: Road,
+    to_standby: Road<2>,
     nodes: Vec<TestServer>,
     client: Credentials,
     /// Never revoked.

@@ -3,18 +3,23 @@
 mod collide;
 mod crash;
 mod crash_matrix;
+mod gateways;
 pub mod grants;
 mod ledger;
 pub mod links;
 mod lost_commits;
 pub mod postgres;
 mod preload;
+mod promise;
 mod queue;
+mod random;
 mod recoveries;
 mod refresh;
 mod refresh_crash;
 mod revocations;
+pub mod road;
 mod rotate_keys;
+mod switching;
 
 use crash_matrix::Mode;
 
@@ -95,8 +100,21 @@ async fn revocations() {
     revocations::run(rounds(60)).await;
 }
 
+/// Three gateways behind nginx, and links, gateways and an issuer that fail: what was revoked gets through nowhere later than
+/// the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways() {
+    gateways::run(rounds(30)).await;
+}
+
 /// A standby that does not have the last commits takes over: what a node still knows comes back, the rest is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_commits() {
     lost_commits::run(rounds(2)).await;
+}
+
+/// The mode is switched under load, at two nodes: no valid token is refused, no revoked one accepted after the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switching() {
+    switching::run(rounds(2)).await;
 }

@@ -1,14 +1,10 @@
-//! What happens to the nodes and the databases, and when it did.
+//! What happens to the nodes and the databases.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::Instant;
-
-use super::random::Random;
-use super::{MAX_STALENESS, NODES};
+use crate::soak::promise::{NODES, faults};
+use crate::soak::random::Random;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -40,8 +36,20 @@ const LONGEST_DELAY: Duration = Duration::from_millis(700);
 /// Five minutes.
 const WRONG_BY: i64 = 300;
 
-impl Kind {
-    pub const fn name(self) -> &'static str {
+impl faults::Kind for Kind {
+    const ALL: &'static [Self] = &[
+        Self::LinkCut,
+        Self::LinkDelayed,
+        Self::LinkSilent,
+        Self::NodeStopped,
+        Self::NodeKilled,
+        Self::ClockWrong,
+        Self::DatabaseRestarted,
+        Self::RedisGone,
+        Self::StandbyPromoted,
+    ];
+
+    fn name(self) -> &'static str {
         match self {
             Self::LinkCut => "a node's link to the databases is cut",
             Self::LinkDelayed => "the link is slow: 50 to 700 ms each way",
@@ -90,8 +98,12 @@ impl Fault {
             Kind::StandbyPromoted => Self::StandbyPromoted,
         }
     }
+}
 
-    pub const fn kind(self) -> Kind {
+impl faults::Fault for Fault {
+    type Kind = Kind;
+
+    fn kind(self) -> Kind {
         match self {
             Self::LinkCut { .. } => Kind::LinkCut,
             Self::LinkDelayed { .. } => Kind::LinkDelayed,
@@ -106,7 +118,7 @@ impl Fault {
     }
 
     /// The databases are everybody's. Nobody is to notice that Redis is gone.
-    pub const fn concerns(self, node: usize) -> bool {
+    fn concerns(self, node: usize) -> bool {
         match self {
             Self::LinkCut { node: its }
             | Self::LinkDelayed { node: its, .. }
@@ -117,107 +129,6 @@ impl Fault {
             Self::DatabaseRestarted | Self::StandbyPromoted => true,
             Self::RedisGone { .. } => false,
         }
-    }
-}
-
-/// A fault from just before it until every node does again all that it should.
-#[derive(Debug, Clone, Copy)]
-pub struct Span {
-    pub fault: Fault,
-    from: Instant,
-    /// Absent while it is in force.
-    until: Option<Instant>,
-}
-
-impl Span {
-    fn overlaps(&self, from: Instant, until: Instant) -> bool {
-        self.from <= until && self.until.is_none_or(|end| from <= end)
-    }
-}
-
-/// One fault after the other.
-pub struct Faults {
-    start: Instant,
-    spans: Mutex<Vec<Span>>,
-    begun: watch::Sender<usize>,
-    /// When the standby had become a primary.
-    promoted: OnceLock<Instant>,
-}
-
-impl Faults {
-    pub fn none_yet() -> Self {
-        Self {
-            start: Instant::now(),
-            spans: Mutex::default(),
-            begun: watch::Sender::default(),
-            promoted: OnceLock::new(),
-        }
-    }
-
-    pub fn begin(&self, fault: Fault) {
-        self.spans().push(Span { fault, from: Instant::now(), until: None });
-        self.begun.send_modify(|begun| *begun += 1);
-    }
-
-    pub fn end(&self) {
-        let mut spans = self.spans();
-        spans.last_mut().expect("a fault in force").until = Some(Instant::now());
-    }
-
-    pub fn note_promotion(&self) {
-        self.promoted.set(Instant::now()).expect("it happens once");
-    }
-
-    /// Whether a node that is asked at this moment may still read from the old primary, and so not know a token that was
-    /// made at the new one: it has proved less than the bound ago that it asked the primary.
-    pub fn may_read_from_old_primary(&self, moment: Instant) -> bool {
-        let is_promoted = self.within(moment, moment) == Some(Fault::StandbyPromoted);
-        is_promoted && self.promoted.get().is_none_or(|promoted| moment <= *promoted + MAX_STALENESS)
-    }
-
-    /// Returns when the next one begins.
-    pub async fn wait_for_next(&self) {
-        let mut begun = self.begun.subscribe();
-        // It ends with the faults at the latest.
-        let _ = begun.changed().await;
-    }
-
-    /// Returns when one is in force.
-    pub async fn wait_for_one(&self) {
-        let mut begun = self.begun.subscribe();
-        let now = Instant::now();
-        if self.within(now, now).is_none() {
-            // It ends with the faults at the latest.
-            let _ = begun.changed().await;
-        }
-    }
-
-    /// What was in force at any time of it; `until` has passed.
-    pub fn within(&self, from: Instant, until: Instant) -> Option<Fault> {
-        // The latest ones are at the end, and everything that is asked for is recent.
-        self.spans().iter().rev().find(|span| span.overlaps(from, until)).map(|span| span.fault)
-    }
-
-    /// The same for a record that a person reads.
-    pub fn describe(&self, from: Instant, until: Instant) -> String {
-        let described = |span: &Span| {
-            let end = span.until.map_or("now".to_owned(), |end| self.at(end));
-            format!("{} ({} to {end})", span.fault, self.at(span.from))
-        };
-        let all: Vec<_> =
-            self.spans().iter().filter(|span| span.overlaps(from, until)).map(described).collect();
-        let promoted = self.promoted.get().map(|promoted| format!(", promoted at {}", self.at(*promoted)));
-        let all = if all.is_empty() { "no fault".to_owned() } else { all.join(", ") };
-        all + &promoted.unwrap_or_default()
-    }
-
-    /// Since the beginning of the run.
-    pub fn at(&self, moment: Instant) -> String {
-        format!("{:.3} s", moment.duration_since(self.start).as_secs_f64())
-    }
-
-    fn spans(&self) -> MutexGuard<'_, Vec<Span>> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,35 +1,22 @@
-//! Callers who get a token, see it active at every node, revoke it at one of them, and go on to ask all of them.
+//! What callers ask the nodes.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::faults::Faults;
-use super::random::Random;
+use super::faults::Fault;
 use super::stage::Clients;
-use super::tally::{Revocation, Tally};
-use super::verdict::{Answer, Asked};
-use super::{MAX_STALENESS, NODES};
 use crate::assertion::JWT_BEARER;
+use crate::soak::promise::callers::Scene;
+use crate::soak::promise::verdict::{Answer, Asked};
+use crate::soak::promise::{MAX_STALENESS, NODES, Record};
+use crate::soak::random::Random;
 use crate::test_server::{Credentials, TestServer};
 use crate::wait;
-
-/// For so many bounds after the acknowledgement the nodes are asked.
-const BOUNDS_ASKED: u32 = 3;
-/// Between two requests for one token at one node: before the node has said `inactive`, and afterwards.
-const BUSY: Duration = Duration::from_millis(2);
-const CALM: Duration = Duration::from_millis(100);
-/// A token is revoked so long after it was seen active, at the most; sooner after a fault has begun, so that there is
-/// time left to see what becomes of it under the fault.
-const LONGEST_HELD: Duration = Duration::from_millis(1000);
-const LONGEST_HELD_IN_FAULT: Duration = Duration::from_millis(200);
 
 /// Connections to a node; it closes them after 10 seconds (`limits.header_timeout`).
 const KEPT_IDLE: Duration = Duration::from_secs(5);
@@ -61,21 +48,25 @@ impl Address {
 }
 
 pub struct Load {
-    pub faults: Faults,
-    pub tally: Mutex<Tally>,
+    pub record: Record<Fault>,
+    /// When the standby had become a primary.
+    promoted: OnceLock<Instant>,
+    /// Denials of new tokens right after it, while a node may rely on the old primary.
+    pub denials_at_promotion: AtomicUsize,
     clients: Clients,
     http: Client,
     nodes: Vec<RwLock<Address>>,
-    is_over: AtomicBool,
     numbers: AtomicU32,
 }
 
-struct Token {
+pub struct Token {
     text: String,
     /// Absent where it has no grant.
     refresh: Option<String>,
     subject: String,
     way: Way,
+    /// The node where it is revoked.
+    revoker: usize,
     /// Where and when, for a record that a person reads.
     issued: String,
 }
@@ -88,19 +79,12 @@ struct Reply {
     json: Value,
 }
 
-/// What is known of a revocation that the nodes are asked about.
-#[derive(Clone, Copy)]
-enum Outcome {
-    UnderWay,
-    Acknowledged(Instant),
-    Unknown,
-}
-
 impl Load {
     pub fn new(nodes: Vec<Address>, clients: Clients) -> Arc<Self> {
         Arc::new(Self {
-            faults: Faults::none_yet(),
-            tally: Mutex::default(),
+            record: Record::new(),
+            promoted: OnceLock::new(),
+            denials_at_promotion: AtomicUsize::new(0),
             clients,
             http: Client::builder()
                 .timeout(wait::PATIENCE)
@@ -110,29 +94,16 @@ impl Load {
                 .build()
                 .unwrap(),
             nodes: nodes.into_iter().map(RwLock::new).collect(),
-            is_over: AtomicBool::new(false),
             numbers: AtomicU32::new(0),
         })
-    }
-
-    pub fn start(self: &Arc<Self>, callers: usize, random: &mut Random) -> Vec<JoinHandle<()>> {
-        (0..callers).map(|_| tokio::spawn(Arc::clone(self).call(random.fork()))).collect()
-    }
-
-    /// Waits for what is under way.
-    pub async fn finish(&self, callers: Vec<JoinHandle<()>>) {
-        self.is_over.store(true, Ordering::SeqCst);
-        for caller in callers {
-            caller.await.unwrap();
-        }
     }
 
     pub fn move_to(&self, node: usize, address: Address) {
         *self.nodes[node].write().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
-    pub fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn note_promotion(&self) {
+        self.promoted.set(Instant::now()).expect("it happens once");
     }
 
     /// Whether the node answers with 200.
@@ -144,30 +115,14 @@ impl Load {
 
     /// Whether it makes new tokens, which takes the store.
     pub async fn issues(&self, node: usize) -> bool {
-        self.issue(node, Way::ByClient).await.is_some()
-    }
-
-    async fn call(self: Arc<Self>, mut random: Random) {
-        while !self.is_over.load(Ordering::SeqCst) {
-            let way = WAYS[self.number() as usize % WAYS.len()];
-            let Some(token) = self.issue(random.below(NODES), way).await else {
-                // wait: so that nodes that cannot are not asked without a pause.
-                sleep(CALM).await;
-                continue;
-            };
-            join_all((0..NODES).map(|node| self.see_active(node, &token))).await;
-            self.hold(&mut random).await;
-            let revocation = self.revoke(random.below(NODES), &token).await;
-            self.tally().add(&revocation, &self.faults);
-        }
+        self.issue_at(node, Way::ByClient).await.is_some()
     }
 
     fn number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Never the same twice; `None` if there was no token in the answer.
-    async fn issue(&self, node: usize, way: Way) -> Option<Token> {
+    async fn issue_at(&self, node: usize, way: Way) -> Option<Token> {
         let subject = format!("subject-{}", self.number());
         let resource = format!("https://api.example/{subject}");
         let assertion = self.clients.refreshers.assertion(&subject);
@@ -180,118 +135,23 @@ impl Load {
         let request = self.post(node, "/oauth2/token", self.client(way), &form);
         let Reply { sent, answered, json, .. } = self.send(node, request).await;
         let text = |field: &str| json[field].as_str().map(str::to_owned);
-        let (asked_at, answered_at) = (self.faults.at(sent), self.faults.at(answered));
+        let (asked_at, answered_at) = (self.record.faults.at(sent), self.record.faults.at(answered));
         let issued =
             format!("issued by node {node}, which was asked at {asked_at} and answered at {answered_at}");
-        Some(Token { text: text("access_token")?, refresh: text("refresh_token"), subject, way, issued })
+        Some(Token {
+            text: text("access_token")?,
+            refresh: text("refresh_token"),
+            subject,
+            way,
+            revoker: node,
+            issued,
+        })
     }
 
     const fn client(&self, way: Way) -> &Credentials {
         match way {
             Way::ByClient | Way::Token => &self.clients.plain,
             Way::Grant | Way::Subject => &self.clients.refreshers.credentials,
-        }
-    }
-
-    /// Until the node has answered so, or for no longer than the bound under a fault.
-    async fn see_active(&self, node: usize, token: &Token) {
-        let seen = async {
-            loop {
-                let asked = self.introspect(node, self.client(token.way), &token.text).await;
-                match asked.answer {
-                    Answer::Active => return,
-                    Answer::Inactive if self.faults.may_read_from_old_primary(asked.sent) => {
-                        self.tally().denials_at_promotion += 1;
-                    }
-                    Answer::Inactive => {
-                        return self.tally().add_denial(self.describe_denial(token, &asked));
-                    }
-                    Answer::Unavailable | Answer::Nothing => {}
-                }
-                // wait: for a node that cannot answer yet, or reads from another database and has yet to find out.
-                sleep(CALM).await;
-            }
-        };
-        tokio::select! {
-            () = seen => {}
-            () = self.faults.wait_for_one() => {
-                // wait: for a node that may be able to, in spite of the fault.
-                sleep(MAX_STALENESS).await;
-            }
-        }
-    }
-
-    fn describe_denial(&self, token: &Token, asked: &Asked) -> String {
-        let Asked { node, sent, answered, .. } = *asked;
-        let (asked_at, answered_at) = (self.faults.at(sent), self.faults.at(answered));
-        let faults = self.faults.describe(sent, answered);
-        let Token { way, issued, .. } = token;
-        format!(
-            "a token to be ended {way:?}, {issued}; node {node} was asked at {asked_at} and denied it at {answered_at}, \
-             under: {faults}"
-        )
-    }
-
-    async fn hold(&self, random: &mut Random) {
-        let mut up_to = |most| random.between(Duration::ZERO, most);
-        let (held, held_in_fault) = (up_to(LONGEST_HELD), up_to(LONGEST_HELD_IN_FAULT));
-        tokio::select! {
-            // wait: so that a revocation comes at any time before a fault and after it.
-            () = sleep(held) => {}
-            () = self.faults.wait_for_next() => {
-                // wait: so that not all revocations come at the same moment.
-                sleep(held_in_fault).await;
-            }
-        }
-    }
-
-    /// Revokes at one node, while all of them are asked from this moment on.
-    async fn revoke(&self, node: usize, token: &Token) -> Revocation {
-        let sent = Instant::now();
-        let outcome = watch::Sender::new(Outcome::UnderWay);
-        let revoking = async {
-            let acknowledged = self.send_revocation(node, token).await;
-            outcome.send_replace(acknowledged.map_or(Outcome::Unknown, Outcome::Acknowledged));
-            acknowledged
-        };
-        let asking = join_all((0..NODES).map(|node| self.ask(node, token, outcome.subscribe())));
-        let (acknowledged, asked) = tokio::join!(revoking, asking);
-        let what = format!("a token, {}, ended {:?} at node {node}", token.issued, token.way);
-        Revocation { what, sent, acknowledged, asked: asked.concat() }
-    }
-
-    async fn send_revocation(&self, node: usize, token: &Token) -> Option<Instant> {
-        let by_admin = |body: Value| {
-            let url = format!("{}/admin/v1/revocations", self.address(node).admin);
-            self.http.post(url).bearer_auth(&self.clients.bearer).json(&body)
-        };
-        let request = match (token.way, &token.refresh) {
-            (Way::ByClient, _) => {
-                self.post(node, "/oauth2/revoke", self.client(token.way), &[("token", &token.text)])
-            }
-            (Way::Subject, _) => by_admin(json!({ "subject": token.subject })),
-            (Way::Grant, Some(refresh)) => by_admin(json!({ "token": refresh })),
-            (Way::Token | Way::Grant, _) => by_admin(json!({ "token": token.text })),
-        };
-        let reply = self.send(node, request).await;
-        reply.has_succeeded().then_some(reply.answered)
-    }
-
-    /// One request after the other, until the promise has held for long enough, or there was none.
-    async fn ask(&self, node: usize, token: &Token, outcome: watch::Receiver<Outcome>) -> Vec<Asked> {
-        let mut all = Vec::new();
-        loop {
-            let asked = self.introspect(node, self.client(token.way), &token.text).await;
-            all.push(asked);
-            match *outcome.borrow() {
-                Outcome::Unknown => return all,
-                Outcome::Acknowledged(at) if asked.answered > at + MAX_STALENESS * BOUNDS_ASKED => {
-                    return all;
-                }
-                Outcome::Acknowledged(_) | Outcome::UnderWay => {}
-            }
-            // wait: for the next request of a caller who asks at a steady pace.
-            sleep(if asked.answer == Answer::Active { BUSY } else { CALM }).await;
         }
     }
 
@@ -304,7 +164,7 @@ impl Load {
             Some(503) => Answer::Unavailable,
             None => Answer::Nothing,
             Some(other) => {
-                panic!("an introspection at {} is answered with {other}: {json}", self.faults.at(sent))
+                panic!("an introspection at {} is answered with {other}: {json}", self.record.faults.at(sent))
             }
         };
         Asked { node, sent, answered, answer }
@@ -312,7 +172,7 @@ impl Load {
 
     /// By the node's own clock, in seconds since the epoch.
     pub async fn wall_clock(&self, node: usize) -> Option<i64> {
-        let token = self.issue(node, Way::ByClient).await?;
+        let token = self.issue_at(node, Way::ByClient).await?;
         let request = self.post(node, "/oauth2/introspect", &self.clients.plain, &[("token", &token.text)]);
         self.send(node, request).await.json["iat"].as_i64()
     }
@@ -349,11 +209,64 @@ impl Load {
             Err(error) => (None, Value::Null, format!("{error:?}")),
         };
         let reply = Reply { sent, answered, status, json };
-        if !reply.has_succeeded() && self.faults.within(sent, answered).is_none() {
-            let at = self.faults.at(sent);
-            self.tally().add_failure(format!("node {node} was asked at {at} and answered {status:?}: {why}"));
+        if !reply.has_succeeded() && self.record.faults.within(sent, answered).is_none() {
+            let at = self.record.faults.at(sent);
+            self.record
+                .tally()
+                .add_failure(format!("node {node} was asked at {at} and answered {status:?}: {why}"));
         }
         reply
+    }
+}
+
+impl Scene for Load {
+    type Fault = Fault;
+    type Token = Token;
+
+    fn record(&self) -> &Record<Fault> {
+        &self.record
+    }
+
+    async fn issue(&self, _caller: usize, random: &mut Random) -> Option<Token> {
+        let way = WAYS[self.number() as usize % WAYS.len()];
+        let token = self.issue_at(random.below(NODES), way).await?;
+        Some(Token { revoker: random.below(NODES), ..token })
+    }
+
+    async fn ask(&self, node: usize, token: &Token) -> Asked {
+        self.introspect(node, self.client(token.way), &token.text).await
+    }
+
+    async fn revoke(&self, token: &Token) -> Option<Instant> {
+        let node = token.revoker;
+        let by_admin = |body: Value| {
+            let url = format!("{}/admin/v1/revocations", self.address(node).admin);
+            self.http.post(url).bearer_auth(&self.clients.bearer).json(&body)
+        };
+        let request = match (token.way, &token.refresh) {
+            (Way::ByClient, _) => {
+                self.post(node, "/oauth2/revoke", self.client(token.way), &[("token", &token.text)])
+            }
+            (Way::Subject, _) => by_admin(json!({ "subject": token.subject })),
+            (Way::Grant, Some(refresh)) => by_admin(json!({ "token": refresh })),
+            (Way::Token | Way::Grant, _) => by_admin(json!({ "token": token.text })),
+        };
+        let reply = self.send(node, request).await;
+        reply.has_succeeded().then_some(reply.answered)
+    }
+
+    fn describe(&self, Token { issued, way, revoker, .. }: &Token) -> String {
+        format!("a token, {issued}, ended {way:?} at node {revoker}")
+    }
+
+    /// A node that may still read from the old primary does not know a token that was made at the new one: it has proved less
+    /// than the bound ago that it asked the primary.
+    fn may_deny(&self, asked: &Asked) -> bool {
+        let is_promoted = self.record.faults.within(asked.sent, asked.sent) == Some(Fault::StandbyPromoted);
+        let may =
+            is_promoted && self.promoted.get().is_none_or(|promoted| asked.sent <= *promoted + MAX_STALENESS);
+        self.denials_at_promotion.fetch_add(usize::from(may), Ordering::SeqCst);
+        may
     }
 }
 

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_store_redis::testing::Server;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::databases::Databases;
 use super::faults::Fault;
 use super::load::{Address, Load};
-use super::random::Random;
-use super::road::{Condition, Road, Way};
 use super::wall_clock::WallClock;
-use super::{MAX_STALENESS, NODES};
 use crate::home::Home;
 use crate::process::Process;
 use crate::soak::grants::Refreshers;
+use crate::soak::promise::{MAX_STALENESS, NODES, pass, percent_of_bound};
+use crate::soak::random::Random;
+use crate::soak::road::{Condition, Road};
 use crate::test_server::{Credentials, TestServer};
 use crate::wait;
 
@@ -42,7 +42,7 @@ pub struct Stage {
 /// What is there before a node is, and after it.
 struct Ground {
     home: Home,
-    roads: Vec<Road>,
+    roads: Vec<Road<2>>,
     clocks: Vec<WallClock>,
     urls: Vec<String>,
 }
@@ -86,7 +86,7 @@ impl Stage {
     /// The fault from its beginning to the moment when all nodes are as before; how long after its end they answered
     /// again.
     pub async fn happen(&mut self, fault: Fault, load: &Arc<Load>, random: &mut Random) -> Duration {
-        load.faults.begin(fault);
+        load.record.faults.begin(fault);
         let most = if self.is_long { MOST_LENGTH_LONG } else { MOST_LENGTH };
         let length = random.between(percent_of_bound(LEAST_LENGTH), percent_of_bound(most));
         self.last(fault, length, load).await;
@@ -109,7 +109,7 @@ impl Stage {
             })
             .await;
         }
-        load.faults.end();
+        load.record.faults.end();
         back
     }
 
@@ -117,14 +117,10 @@ impl Stage {
         match fault {
             Fault::LinkCut { node } => self.on_road(node, Condition::cut(), length).await,
             Fault::LinkDelayed { node, there, back } => {
-                let way = |delay| Way { delay, ..Way::default() };
-                let slow = Condition { there: way(there), back: way(back), ..Condition::default() };
-                self.on_road(node, slow, length).await;
+                self.on_road(node, Condition::slow(there, back), length).await;
             }
             Fault::LinkSilent { node, there, back } => {
-                let way = |is_silent| Way { is_silent, ..Way::default() };
-                let silent = Condition { there: way(there), back: way(back), ..Condition::default() };
-                self.on_road(node, silent, length).await;
+                self.on_road(node, Condition::silent(there, back), length).await;
             }
             Fault::NodeStopped { node } => {
                 self.nodes[node].process.signal("STOP");
@@ -156,7 +152,7 @@ impl Stage {
             }
             Fault::StandbyPromoted => {
                 self.databases.promote().await;
-                load.faults.note_promotion();
+                load.note_promotion();
                 let bounds = if self.is_long { BOUNDS_DEPOSED_LONG } else { BOUNDS_DEPOSED };
                 pass(MAX_STALENESS * bounds).await;
                 // Until here it was there for whoever took it for the primary.
@@ -210,10 +206,6 @@ impl Ground {
     }
 }
 
-fn percent_of_bound(percent: u32) -> Duration {
-    MAX_STALENESS * percent / 100
-}
-
 /// So that the fault is known to reach the node.
 async fn wait_for_clock(node: usize, wrong_by: i64, load: &Load) {
     wait::until(format_args!("the clock of node {node} is wrong by {wrong_by} s"), async || {
@@ -222,9 +214,4 @@ async fn wait_for_clock(node: usize, wrong_by: i64, load: &Load) {
         ((found - wrong_by).abs() <= 2).then_some(())
     })
     .await;
-}
-
-async fn pass(length: Duration) {
-    // wait: for the length of a fault, which is what is tested.
-    sleep(length).await;
 }

@@ -1,10 +1,11 @@
 //! What a run has seen, in numbers.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::faults::{Fault, Faults, Kind, REPEATABLE};
+use super::faults::{Fault, Faults, Kind};
 use super::verdict::{Answer, Asked, is_bound, violations};
 use super::{MAX_STALENESS, NODES};
 
@@ -30,11 +31,11 @@ struct Row {
     /// Revocations that were acknowledged meanwhile.
     revoked: usize,
     unknown: usize,
-    /// Introspections that the promise covers, at the nodes that the fault concerns and at the others.
+    /// Requests that the promise covers, at the nodes that the fault concerns and at the others.
     bound: usize,
     bound_elsewhere: usize,
     violations: usize,
-    /// All introspections at the nodes that it concerns, and those that were answered with 200.
+    /// All requests to the nodes that it concerns, and those that were answered with 200.
     asked: usize,
     answered: usize,
     /// The same at the others.
@@ -44,34 +45,41 @@ struct Row {
     longest_back: Duration,
 }
 
-#[derive(Default)]
-pub struct Tally {
-    rows: [Row; REPEATABLE.len() + 2],
+pub struct Tally<F: Fault> {
+    /// Without a fault, and then one for each kind.
+    rows: Vec<Row>,
+    kinds: PhantomData<F>,
     /// From the acknowledgement to the answer that was the first `inactive` of a node, without a fault and not right after
     /// one.
     delays: Vec<Duration>,
     pub violations: Vec<String>,
     /// Tokens that were denied before anybody revoked them, with a fault or without.
     pub denials: Vec<String>,
-    /// The same right after a promotion, while a node may rely on the old primary.
-    pub denials_at_promotion: usize,
     /// What came to nothing without a fault.
     pub failures: Vec<String>,
 }
 
-const fn place(kind: Option<Kind>) -> usize {
-    match kind {
-        None => 0,
-        Some(kind) => 1 + kind as usize,
-    }
+fn place<K: Kind>(kind: Option<K>) -> usize {
+    kind.map_or(0, |kind| 1 + K::ALL.iter().position(|other| *other == kind).expect("in the table"))
 }
 
-impl Tally {
+impl<F: Fault> Tally<F> {
+    pub fn new() -> Self {
+        Self {
+            rows: vec![Row::default(); F::Kind::ALL.len() + 1],
+            kinds: PhantomData,
+            delays: Vec::new(),
+            violations: Vec::new(),
+            denials: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
     pub fn revoked(&self) -> usize {
         self.rows.iter().map(|row| row.revoked).sum()
     }
 
-    pub fn add(&mut self, revocation: &Revocation, faults: &Faults) {
+    pub fn add(&mut self, revocation: &Revocation, faults: &Faults<F>) {
         let of = |from, until| faults.within(from, until);
         for asked in &revocation.asked {
             self.count(asked, of(asked.sent, asked.answered));
@@ -106,7 +114,7 @@ impl Tally {
         }
     }
 
-    fn count(&mut self, asked: &Asked, fault: Option<Fault>) {
+    fn count(&mut self, asked: &Asked, fault: Option<F>) {
         let row = &mut self.rows[place(fault.map(Fault::kind))];
         let is_answered = usize::from(matches!(asked.answer, Answer::Active | Answer::Inactive));
         if fault.is_none_or(|fault| fault.concerns(asked.node)) {
@@ -131,7 +139,7 @@ impl Tally {
         }
     }
 
-    pub fn add_fault(&mut self, kind: Kind, back: Duration) {
+    pub fn add_fault(&mut self, kind: F::Kind, back: Duration) {
         let row = &mut self.rows[place(Some(kind))];
         row.times += 1;
         row.longest_back = row.longest_back.max(back);
@@ -143,9 +151,9 @@ impl Tally {
         Delays(all)
     }
 
-    /// Of introspections at the nodes that a fault of this kind did not concern, the share that was answered with 200; 1
+    /// Of requests to the nodes that a fault of this kind did not concern, the share that was answered; 1
     /// where there are no such nodes.
-    pub fn availability_elsewhere(&self, kind: Kind) -> f64 {
+    pub fn availability_elsewhere(&self, kind: F::Kind) -> f64 {
         let row = &self.rows[place(Some(kind))];
         match row.asked_elsewhere {
             0 => 1.0,
@@ -153,42 +161,44 @@ impl Tally {
         }
     }
 
-    /// What a run that shows something has of a kind of fault: at a node that it concerns, if there is one, a request that came so late
-    /// that the promise covers it, and, but for a database that nobody can write to, a revocation that was acknowledged
-    /// meanwhile.
-    pub fn proves_something_about(&self, kind: Kind) -> bool {
-        let row = &self.rows[place(Some(kind))];
-        let bound = if kind == Kind::RedisGone { row.bound_elsewhere } else { row.bound };
-        bound > 0 && (row.revoked > 0 || kind == Kind::DatabaseRestarted)
+    /// Whether a run shows something about a kind of fault: a request came so late that the promise covers it, at a node that
+    /// the fault concerns.
+    pub fn was_bound(&self, kind: F::Kind) -> bool {
+        self.rows[place(Some(kind))].bound > 0
     }
 
-    pub fn print(&self) {
+    /// The same at the others.
+    pub fn was_bound_elsewhere(&self, kind: F::Kind) -> bool {
+        self.rows[place(Some(kind))].bound_elsewhere > 0
+    }
+
+    /// Whether a revocation was acknowledged meanwhile.
+    pub fn was_revoked_in(&self, kind: F::Kind) -> bool {
+        self.rows[place(Some(kind))].revoked > 0
+    }
+
+    /// As a table, for the documentation.
+    pub fn print(&self, run: &str) {
         eprintln!(
-            "| what happened | times | revocations acknowledged (outcome unknown) | introspections sent later than {MAX_STALENESS:?} \
-             after the acknowledgement: concerned nodes / others | violations | answered with 200: concerned nodes / others \
+            "| what happened | times | revocations acknowledged (outcome unknown) | requests sent later than {MAX_STALENESS:?} \
+             after the acknowledgement: concerned nodes / others | violations | answered: concerned nodes / others \
              | all nodes answer again, at the latest |\n|---|---|---|---|---|---|---|"
         );
-        let kinds = std::iter::once(None).chain(REPEATABLE.into_iter().map(Some));
-        for kind in kinds.chain([Some(Kind::StandbyPromoted)]) {
+        for kind in std::iter::once(None).chain(F::Kind::ALL.iter().copied().map(Some)) {
             eprintln!("{}", self.line(kind));
         }
         let delays = self.delays();
         eprintln!(
-            "revocations: from the acknowledgement to the first `inactive` at each node, without a fault, {} times: p50 \
-             {:.1?}, p99 {:.1?}, longest {:.1?}",
+            "{run}: from the acknowledgement to the first refusal at each node, without a fault, {} times: p50 {:.1?}, p99 \
+             {:.1?}, longest {:.1?}",
             delays.0.len(),
             delays.at(50),
             delays.at(99),
             delays.at(100)
         );
-        eprintln!(
-            "revocations: within {MAX_STALENESS:?} after the promotion new tokens were denied {} times by nodes that read \
-             from the old primary",
-            self.denials_at_promotion
-        );
     }
 
-    fn line(&self, kind: Option<Kind>) -> String {
+    fn line(&self, kind: Option<F::Kind>) -> String {
         let row = &self.rows[place(kind)];
         let share = |answered: usize, asked: usize| match asked {
             0 => "-".to_owned(),
@@ -220,7 +230,12 @@ impl Delays {
     }
 }
 
-fn describe(revocation: &Revocation, acknowledged: Instant, asked: &Asked, faults: &Faults) -> String {
+fn describe<F: Fault>(
+    revocation: &Revocation,
+    acknowledged: Instant,
+    asked: &Asked,
+    faults: &Faults<F>,
+) -> String {
     let after = |moment: Instant| format!("{:?} after", moment.saturating_duration_since(acknowledged));
     format!(
         "{}: acknowledged at {}; node {} was asked {} and answered {:?} {} it, under: {}",

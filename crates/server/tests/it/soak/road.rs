@@ -1,9 +1,10 @@
-//! The way from one node to the databases, on which things happen to packets. It leads to both, and is one network:
-//! whatever happens on it happens to all connections, the ones that are made meanwhile included.
+//! The way from one process to the servers that it relies on, on which things happen to packets. It is one network: whatever
+//! happens on it happens to all connections, the ones that are made meanwhile included.
 
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,7 +22,7 @@ const UNDER_WAY: usize = 256;
 pub struct Condition {
     /// No connection stands, and none is made.
     pub is_cut: bool,
-    /// To the databases, and back.
+    /// To the servers, and back.
     pub there: Way,
     pub back: Way,
 }
@@ -38,28 +39,41 @@ impl Condition {
     pub fn cut() -> Self {
         Self { is_cut: true, ..Self::default() }
     }
+
+    /// It takes so long there and back.
+    pub fn slow(there: Duration, back: Duration) -> Self {
+        let way = |delay| Way { delay, ..Way::default() };
+        Self { there: way(there), back: way(back), ..Self::default() }
+    }
+
+    /// It loses everything on the way there, on the way back, or both.
+    pub fn silent(there: bool, back: bool) -> Self {
+        let way = |is_silent| Way { is_silent, ..Way::default() };
+        Self { there: way(there), back: way(back), ..Self::default() }
+    }
 }
 
-pub struct Road {
-    links: [Links; 2],
+pub struct Road<const SERVERS: usize> {
+    links: [Links; SERVERS],
     condition: watch::Sender<Condition>,
 }
 
-impl Road {
-    /// To the databases on these ports.
-    pub async fn build(to: [u16; 2]) -> Self {
+impl<const SERVERS: usize> Road<SERVERS> {
+    /// To the servers on these ports.
+    pub async fn build(to: [u16; SERVERS]) -> Self {
         let condition = watch::Sender::new(Condition::default());
         let relay = {
             let condition = condition.clone();
-            move |node, database| relay(node, database, condition.subscribe())
+            move |client, server| relay(client, server, condition.subscribe())
         };
-        let links = [Links::start(to[0], relay.clone()).await, Links::start(to[1], relay).await];
+        let links = join_all(to.map(|port| Links::start(port, relay.clone()))).await;
+        let links = links.try_into().unwrap_or_else(|_| unreachable!("as many as there are ports"));
         Self { links, condition }
     }
 
-    /// In the order of the databases.
-    pub fn ports(&self) -> [u16; 2] {
-        [self.links[0].port(), self.links[1].port()]
+    /// In the order of the servers.
+    pub fn ports(&self) -> [u16; SERVERS] {
+        self.links.each_ref().map(Links::port)
     }
 
     pub fn set(&self, condition: Condition) {
@@ -70,15 +84,15 @@ impl Road {
     }
 }
 
-async fn relay(node: TcpStream, database: TcpStream, road: watch::Receiver<Condition>) -> io::Result<()> {
+async fn relay(client: TcpStream, server: TcpStream, road: watch::Receiver<Condition>) -> io::Result<()> {
     if road.borrow().is_cut {
         return Ok(());
     }
-    let (from_node, to_node) = node.into_split();
-    let (from_database, to_database) = database.into_split();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
     tokio::select! {
-        ended = carry(from_node, to_database, road.clone(), |road| road.there) => ended,
-        ended = carry(from_database, to_node, road, |road| road.back) => ended,
+        ended = carry(from_client, to_server, road.clone(), |road| road.there) => ended,
+        ended = carry(from_server, to_client, road, |road| road.back) => ended,
     }
 }
 

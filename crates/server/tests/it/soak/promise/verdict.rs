@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Of a server to an introspection, or of a gateway to a request with the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
+    /// Or let in.
     Active,
+    /// Or 401.
     Inactive,
     /// 503: the node does not say.
     Unavailable,
@@ -14,7 +17,7 @@ pub enum Answer {
     Nothing,
 }
 
-/// An introspection, by the clock of whoever asked.
+/// A request, by the clock of whoever asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub node: usize,
