@@ -338,7 +338,7 @@ pub struct Limits {
     /// The largest request head, in bytes; a larger one is answered 431. At least 8192.
     pub max_header_bytes: usize,
     /// How long a caller may take for the TLS handshake, and for the head of a request. A connection over HTTP/1.1
-    /// that carries no request for as long is closed, too.
+    /// that carries no request for as long, or up to half as much longer, is closed, too.
     pub header_timeout: Lifetime,
     /// How long a caller may take to send a body, before it is answered 408; and how long it may leave an answer lying,
     /// before its connection is closed.
