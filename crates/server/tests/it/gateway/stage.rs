@@ -208,8 +208,9 @@ impl Nginx {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path tmp-{name};\n"))
             .concat();
+        // One process: of a master that is killed the workers would stay behind.
         let main = format!(
-            "daemon off;\npid nginx.pid;\nerror_log stderr warn;\nworker_processes 1;\nevents {{ worker_connections 512; }}\n\
+            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\nevents {{ worker_connections 512; }}\n\
              http {{\n{temporary}access_log access.log;\ninclude site.conf;\n}}\n"
         );
         fs::write(directory.path().join("nginx.conf"), main).unwrap();
