@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use grantry_protocol::PersistenceMode;
 use grantry_store::ReplicationState;
 
 use crate::config::{Loaded, Place, TokenPersistence};
@@ -16,6 +17,8 @@ pub struct Banner<'a> {
     pub administrator: Administrator,
     /// Of the store; absent where there is nothing to say.
     pub replication: Option<ReplicationState>,
+    /// In force: it may have been changed at run time since the file was written.
+    pub mode: PersistenceMode,
     pub issuer: String,
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -41,7 +44,7 @@ impl Banner<'_> {
             self.admin,
             self.issuer,
             config.store.url,
-            tokens(&config.token_persistence),
+            tokens(self.mode, &config.token_persistence),
         );
         let warnings = replication.map(|state| state.warnings.as_slice()).unwrap_or_default();
         for risk in config.risks().chain(warnings.iter().cloned()) {
@@ -113,19 +116,21 @@ impl Banner<'_> {
 }
 
 /// What an answer waits for.
-fn tokens(setting: &TokenPersistence) -> String {
+fn tokens(mode: PersistenceMode, setting: &TokenPersistence) -> String {
     let (writers, journal) = (setting.pool_size, setting.journal.as_str());
-    match setting.journal_options() {
-        _ if !setting.enable => {
+    match (mode, setting.journal_options()) {
+        (PersistenceMode::None, _) => {
             "none: not stored; they say everything themselves, and only what ends them early is written"
                 .to_owned()
         }
-        _ if !setting.has_queue() => "sync: in the store before the answer".to_owned(),
-        Some(_) => format!(
+        (PersistenceMode::Sync, _) => "sync: in the store before the answer".to_owned(),
+        (PersistenceMode::Async, Some(_)) => format!(
             "async: in the journal {} ({journal}) before the answer, then {writers} writers",
             setting.journal_dir.display()
         ),
-        None => format!("async: in memory alone before the answer, then {writers} writers"),
+        (PersistenceMode::Async, None) => {
+            format!("async: in memory alone before the answer, then {writers} writers")
+        }
     }
 }
 

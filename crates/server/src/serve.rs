@@ -86,6 +86,7 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let administrator = first_start::administrator(loaded, &grants, rng().as_ref()).await?;
     // 4.
     let addresses = (public.address, admin.address);
+    let mode = grants.settings().persistence;
     let web = web_state(loaded, grants, readiness.clone(), render_metrics);
     let stop = watch::Sender::new(false);
     let mut listeners = start_listeners(&web, [public, admin], tls.as_ref(), &config.limits, &stop);
@@ -93,8 +94,9 @@ async fn run(loaded: &Loaded) -> Result<(), Failure> {
     for risk in config.risks() {
         tracing::warn!("{risk}");
     }
-    Banner { loaded, administrator, replication, issuer, public: addresses.0, admin: addresses.1 }.print();
-    tracing::info!(public = %addresses.0, admin = %addresses.1, "serving");
+    let (public, admin) = addresses;
+    Banner { loaded, administrator, replication, mode, issuer, public, admin }.print();
+    tracing::info!(%public, %admin, "serving");
     tokio::select! {
         () = signals.next() => {}
         Some(ended) = listeners.join_next() => {

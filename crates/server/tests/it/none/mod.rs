@@ -245,6 +245,8 @@ async fn tokens_outlive_a_switch_of_the_mode_both_ways() {
             assert_eq!(after.0 > before.0, enable, "{before:?}, then {after:?}");
             if !enable {
                 server = place.restart(server).await;
+                // What is in force, whatever the file says.
+                assert!(server.process.out().contains("tokens    none: "), "{}", server.process.out());
             }
             for issued in &all {
                 clients.assert_all(&server, issued, true).await;
