@@ -4,26 +4,39 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use crate::jws::from_json;
-use crate::{Algorithm, InvalidJws, PublicKeySet, from_base64url};
+use crate::{Algorithm, InvalidJws, JsonText, PublicKeySet, from_base64url};
 
 /// Bytes of the text; an assertion is a few claims and a signature.
 const MAX_LEN: usize = 16 * 1024;
 /// What an assertion may call itself. Not every issuer says anything; what is meant for something else, such as an
 /// access token (`at+jwt`), must not pass for one (RFC 8725 §3.11).
+const APPLICATION: &str = "application/";
 const TYPES: [&str; 3] = ["jwt", "client-authentication+jwt", "authorization-grant+jwt"];
 
 /// The members of a header of somebody else that we look at.
 #[derive(Deserialize)]
-pub(crate) struct Header {
-    pub alg: String,
-    pub kid: Option<String>,
-    pub typ: Option<String>,
+pub(crate) struct Header<'a> {
+    #[serde(borrow)]
+    alg: JsonText<'a>,
+    #[serde(borrow)]
+    kid: Option<JsonText<'a>>,
+    #[serde(borrow)]
+    typ: Option<JsonText<'a>>,
     /// Whether there is one, whatever it says.
     #[serde(default, deserialize_with = "is_there")]
     pub crit: bool,
 }
 
-impl Header {
+impl<'a> Header<'a> {
+    /// From its bytes, which it borrows.
+    pub fn read(json: &'a [u8]) -> Result<Self, InvalidJws> {
+        serde_json::from_slice(json).map_err(|_| InvalidJws::Malformed)
+    }
+
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     fn may_be_an_assertion(&self) -> bool {
         self.typ.is_none() || self.is_one_of(&TYPES)
     }
@@ -31,13 +44,14 @@ impl Header {
     /// Whether it says that it is one of these, which are in lower case and without `application/`: that may be left out
     /// (RFC 7515 §4.1.9).
     pub fn is_one_of(&self, types: &[&str]) -> bool {
-        let Some(typ) = &self.typ else { return false };
-        let typ = typ.to_ascii_lowercase();
-        types.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+        let Some(typ) = self.typ.as_deref() else { return false };
+        let (prefix, rest) = typ.split_at_checked(APPLICATION.len()).unwrap_or(("", typ));
+        let name = if prefix.eq_ignore_ascii_case(APPLICATION) { rest } else { typ };
+        types.iter().any(|own| name.eq_ignore_ascii_case(own))
     }
 
     pub fn algorithm(&self) -> Option<Algorithm> {
-        Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == self.alg)
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == &*self.alg)
     }
 }
 
@@ -54,13 +68,14 @@ fn is_there<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
 pub fn verify_assertion<C: DeserializeOwned>(text: &str, keys: &PublicKeySet) -> Result<C, InvalidJws> {
     let (signed, signature) = split(text).ok_or(InvalidJws::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(InvalidJws::Malformed)?;
-    let header: Header = from_json(header)?;
+    let header = from_base64url(header).ok_or(InvalidJws::Malformed)?;
+    let header = Header::read(&header)?;
     if header.crit || !header.may_be_an_assertion() {
         return Err(InvalidJws::OtherType);
     }
     let algorithm = header.algorithm().ok_or(InvalidJws::Algorithm)?;
     let signature = from_base64url(signature).ok_or(InvalidJws::Malformed)?;
-    let kid = header.kid.as_deref();
+    let kid = header.kid();
     if kid.is_some() && keys.candidates(kid).next().is_none() {
         return Err(InvalidJws::UnknownKey);
     }
@@ -82,7 +97,7 @@ pub fn unverified_claims<C: DeserializeOwned>(text: &str) -> Option<C> {
 }
 
 /// What is signed, and the signature.
-pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
+fn split(text: &str) -> Option<(&str, &str)> {
     if text.len() > MAX_LEN {
         return None;
     }

@@ -1,18 +1,22 @@
 use std::ops::Deref;
 
-use serde::de::DeserializeOwned;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, SignError, Signer, SigningKey, base64url, from_base64url};
+use crate::{Algorithm, JsonText, SignError, Signer, SigningKey, from_base64url};
 
 /// The protected header of what we sign; a header with anything else that must be understood is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    pub alg: Algorithm,
-    pub typ: String,
-    pub kid: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    crit: Option<serde_json::Value>,
+#[derive(Serialize, Deserialize)]
+struct Header<'a> {
+    alg: Algorithm,
+    #[serde(borrow)]
+    typ: JsonText<'a>,
+    #[serde(borrow)]
+    kid: JsonText<'a>,
+    #[serde(default, skip_serializing)]
+    crit: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +34,14 @@ pub enum InvalidJws {
     Signature,
 }
 
+/// Bytes of a signature by an RSA key of 2048 bits, for which room is made; others are shorter, or rare.
+const LONGEST_SIGNATURE: usize = 256;
+
+/// At most so many bytes of text, with the dots of a compact JWS.
+const fn encoded_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4 + 8
+}
+
 /// A compact JWS (RFC 7515 §7.1).
 pub async fn sign_compact(
     signer: &dyn Signer,
@@ -37,15 +49,16 @@ pub async fn sign_compact(
     claims: &(impl Serialize + Sync),
 ) -> Result<String, SignError> {
     let alg = signer.algorithm();
-    let header = Header { alg, typ: typ.to_owned(), kid: signer.kid().to_owned(), crit: None };
+    let header = Header { alg, typ: typ.into(), kid: signer.kid().into(), crit: None };
     let header = serde_json::to_vec(&header).map_err(|_| SignError::Unusable(alg))?;
     let claims = serde_json::to_vec(claims).map_err(|_| SignError::Unusable(alg))?;
-    let mut token = base64url(header);
+    let mut token = String::with_capacity(encoded_len(header.len() + claims.len() + LONGEST_SIGNATURE));
+    URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');
-    token.push_str(&base64url(claims));
+    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
     let signature = signer.sign(token.as_bytes()).await?;
     token.push('.');
-    token.push_str(&base64url(signature));
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
 }
 
@@ -58,8 +71,9 @@ pub fn verify_compact<C: DeserializeOwned, K: Deref<Target = SigningKey>>(
 ) -> Result<C, InvalidJws> {
     let (signed, signature) = token.rsplit_once('.').ok_or(InvalidJws::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(InvalidJws::Malformed)?;
-    let header: Header = from_json(header)?;
-    if header.typ != typ || header.crit.is_some() {
+    let header = from_base64url(header).ok_or(InvalidJws::Malformed)?;
+    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| InvalidJws::Malformed)?;
+    if *header.typ != *typ || header.crit.is_some() {
         return Err(InvalidJws::OtherType);
     }
     let key =
@@ -82,6 +96,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::base64url;
 
     fn key(algorithm: Algorithm) -> SigningKey {
         SigningKey::from_pkcs8(algorithm, &SigningKey::generate_pkcs8(algorithm).unwrap()).unwrap()

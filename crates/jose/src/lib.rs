@@ -3,9 +3,11 @@
 
 mod assertion;
 mod jwk;
+mod json_text;
 mod jws;
 mod mac;
 mod pem;
+mod presented;
 mod public_keys;
 mod seal;
 mod signer;
@@ -14,9 +16,11 @@ mod verifying;
 
 pub use assertion::{unverified_claims, verify_assertion};
 pub use jwk::{Jwk, JwkSet};
-pub use jws::{Header, InvalidJws, sign_compact, verify_compact};
+pub use json_text::JsonText;
+pub use jws::{InvalidJws, sign_compact, verify_compact};
 pub use mac::MacKey;
 pub use pem::InvalidPem;
+pub use presented::PresentedJws;
 pub use public_keys::{InvalidKeySet, PublicKeySet};
 pub use seal::{NonceMisuseResistantKey, SealingKey, Unsealed};
 pub use signer::{SignError, Signer};

@@ -1,27 +1,24 @@
-use aws_lc_rs::hmac;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::equal_in_constant_time;
 
-/// An HMAC-SHA256 key, parsed once.
-pub struct MacKey(hmac::Key);
+/// An HMAC-SHA256 key, hashed once.
+pub struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
     /// The bytes of a key: as many as the hash has (RFC 2104 §3).
     pub const LEN: usize = 32;
 
     pub fn new(key: &[u8; Self::LEN]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self(Hmac::new_from_slice(key).expect("HMAC takes keys of any length"))
     }
 
     /// The MAC over the parts one after the other. The caller sees to it that no two messages run together.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(part);
-        }
-        let mut tag = [0; 32];
-        tag.copy_from_slice(context.sign().as_ref());
-        tag
+        let mut mac = self.0.clone();
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 
     /// Whether `tag`, which may be cut short, is the beginning of the MAC. An empty one never is.

@@ -1,10 +1,11 @@
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Algorithm, from_base64url};
+use crate::{Algorithm, PresentedJws, from_base64url};
 
 /// Keys in a set; a signature without `kid` is tried with each of them.
 const MAX_KEYS: usize = 16;
@@ -128,6 +129,15 @@ impl PublicKey {
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()
+    }
+
+    /// The same with the hash that was made anyway, where the algorithm signs a hash.
+    pub(crate) fn verify_presented(&self, jws: &PresentedJws<'_>, signature: &[u8]) -> bool {
+        match self.algorithm {
+            Algorithm::EdDsa => self.verify(jws.signed.as_bytes(), signature),
+            Algorithm::Es256 | Algorithm::Rs256 => Digest::import_less_safe(&jws.signed_hash(), &SHA256)
+                .is_ok_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok()),
+        }
     }
 }
 

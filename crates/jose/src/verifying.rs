@@ -1,8 +1,7 @@
 //! Signatures under the keys that a server publishes, for those who know nothing of it but these.
 
-use crate::assertion::{Header, split};
-use crate::jws::from_json;
-use crate::{Algorithm, InvalidJws, PublicKeySet, from_base64url};
+use crate::assertion::Header;
+use crate::{Algorithm, InvalidJws, PresentedJws, PublicKeySet, from_base64url};
 
 /// What a text has to be.
 #[derive(Debug, Clone, Copy)]
@@ -13,35 +12,33 @@ pub struct Expected<'a> {
     pub algorithms: &'a [Algorithm],
 }
 
-/// What has been signed, as JSON, of a compact JWS that the key which its `kid` names has signed. At most 16 KiB of text
-/// are looked at.
+/// What has been signed, as JSON, of a compact JWS that the key which its `kid` names has signed.
 ///
 /// # Errors
 /// [`InvalidJws::UnknownKey`] when a newer set may have the key.
 pub fn verify_published(
-    text: &str,
+    jws: &PresentedJws<'_>,
     expected: Expected<'_>,
     keys: &PublicKeySet,
 ) -> Result<Vec<u8>, InvalidJws> {
-    let (signed, signature) = split(text).ok_or(InvalidJws::Malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or(InvalidJws::Malformed)?;
-    let header: Header = from_json(header)?;
+    let header = from_base64url(jws.header).ok_or(InvalidJws::Malformed)?;
+    let header = Header::read(&header)?;
     if header.crit || !header.is_one_of(expected.types) {
         return Err(InvalidJws::OtherType);
     }
     let allowed = |algorithm: &Algorithm| expected.algorithms.contains(algorithm);
     let algorithm = header.algorithm().filter(allowed).ok_or(InvalidJws::Algorithm)?;
     // Without a name each key would be tried, and anybody could ask for that much work.
-    let kid = header.kid.as_deref().ok_or(InvalidJws::Malformed)?;
-    let signature = from_base64url(signature).ok_or(InvalidJws::Malformed)?;
+    let kid = header.kid().ok_or(InvalidJws::Malformed)?;
+    let signature = from_base64url(jws.signature).ok_or(InvalidJws::Malformed)?;
     let mut named = keys.candidates(Some(kid)).peekable();
     named.peek().ok_or(InvalidJws::UnknownKey)?;
     let mut candidates = named.filter(|key| key.algorithm == algorithm).peekable();
     candidates.peek().ok_or(InvalidJws::Algorithm)?;
-    if !candidates.any(|key| key.verify(signed.as_bytes(), &signature)) {
+    if !candidates.any(|key| key.verify_presented(jws, &signature)) {
         return Err(InvalidJws::Signature);
     }
-    from_base64url(payload).ok_or(InvalidJws::Malformed)
+    from_base64url(jws.payload).ok_or(InvalidJws::Malformed)
 }
 
 #[cfg(test)]
@@ -67,6 +64,10 @@ mod tests {
         PublicKeySet::parse(&json!({ "keys": keys })).unwrap()
     }
 
+    fn verify(text: &str, expected: Expected<'_>, keys: &PublicKeySet) -> Result<Vec<u8>, InvalidJws> {
+        verify_published(&PresentedJws::new(text).unwrap(), expected, keys)
+    }
+
     /// The header as it is written here; the signature is right.
     fn sign(key: &SigningKey, header: &str) -> String {
         let signed = format!("{}.{}", base64url(header), base64url("{}"));
@@ -81,10 +82,10 @@ mod tests {
             let keys = set(&[jwk(&key, "a")]);
             let alg = algorithm.as_str();
             let text = sign(&key, &format!(r#"{{"alg":"{alg}","typ":"at+jwt","kid":"a"}}"#));
-            assert_eq!(verify_published(&text, EXPECTED, &keys), Ok(b"{}".to_vec()));
+            assert_eq!(verify(&text, EXPECTED, &keys), Ok(b"{}".to_vec()));
             let others: Vec<_> = Algorithm::ALL.into_iter().filter(|other| *other != algorithm).collect();
             let expected = Expected { algorithms: &others, ..EXPECTED };
-            assert_eq!(verify_published(&text, expected, &keys), Err(InvalidJws::Algorithm));
+            assert_eq!(verify(&text, expected, &keys), Err(InvalidJws::Algorithm));
         }
     }
 
@@ -108,7 +109,7 @@ mod tests {
             (r#"{"alg":"RS256","typ":"at+jwt","kid":"a","kid":"a"}"#, Err(InvalidJws::Malformed)),
         ];
         for (header, expected) in table {
-            assert_eq!(verify_published(&sign(&rsa, header), EXPECTED, &keys), expected, "{header}");
+            assert_eq!(verify(&sign(&rsa, header), EXPECTED, &keys), expected, "{header}");
         }
     }
 
@@ -116,6 +117,6 @@ mod tests {
     fn an_empty_set_verifies_nothing() {
         let key = key(Algorithm::EdDsa);
         let text = sign(&key, r#"{"alg":"EdDSA","typ":"at+jwt","kid":"a"}"#);
-        assert_eq!(verify_published(&text, EXPECTED, &PublicKeySet::empty()), Err(InvalidJws::UnknownKey));
+        assert_eq!(verify(&text, EXPECTED, &PublicKeySet::empty()), Err(InvalidJws::UnknownKey));
     }
 }

@@ -6,15 +6,19 @@
 //! 4. Where revocations are followed, it says all that the log could end it by.
 //! 5. Each time that it is shown: `exp`, `nbf` and `iat`.
 
+use std::fmt;
 use std::time::Duration;
+
+use grantry_jose::JsonText;
 
 use grantry_protocol::{
     ClientId, Epoch, GrantId, Moment, Position, RuleKeys, Seen, SessionId, SlotKey, Subject, Timestamp,
     TokenId,
 };
 use grantry_revocation::FeedKeys;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::{Reason, Verified};
 
@@ -28,10 +32,12 @@ pub struct Demands {
 }
 
 #[derive(Deserialize)]
-struct Claims {
-    iss: Option<String>,
+struct Claims<'a> {
+    #[serde(borrow)]
+    iss: Option<JsonText<'a>>,
     sub: Subject,
-    aud: Option<Audience>,
+    #[serde(default, deserialize_with = "audiences")]
+    aud: Vec<String>,
     client_id: ClientId,
     #[serde(default)]
     scope: String,
@@ -41,33 +47,46 @@ struct Claims {
     jti: TokenId,
     cnf: Option<IgnoredAny>,
     grantry_seen: Option<(u64, u64)>,
-    grantry_slot: Option<String>,
+    #[serde(borrow)]
+    grantry_slot: Option<JsonText<'a>>,
     grantry_grant: Option<GrantId>,
     sid: Option<SessionId>,
     /// What an introspection says besides.
-    token_type: Option<String>,
+    #[serde(borrow)]
+    token_type: Option<JsonText<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
+/// One as a string, several as a list (RFC 7519 §4.1.3).
+fn audiences<'de, D: Deserializer<'de>>(claim: D) -> Result<Vec<String>, D::Error> {
+    struct OneOrSeveral;
 
-impl From<Audience> for Vec<String> {
-    fn from(audience: Audience) -> Self {
-        match audience {
-            Audience::One(name) => vec![name],
-            Audience::Several(names) => names,
+    impl<'de> Visitor<'de> for OneOrSeveral {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Vec<String>, E> {
+            Ok(vec![name.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Vec<String>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(names))
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Vec<String>, E> {
+            Ok(Vec::new())
         }
     }
+
+    claim.deserialize_any(OneOrSeveral)
 }
 
 impl Demands {
     /// What a JWT says whose signature has been verified. Its times are not looked at here.
     pub fn of_jwt(&self, payload: Vec<u8>) -> Result<Verified, Reason> {
-        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| Reason::Claims)?;
+        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| Reason::Claims)?;
         if claims.iss.as_deref() != Some(&self.issuer) {
             return Err(Reason::Issuer);
         }
@@ -75,14 +94,15 @@ impl Demands {
             true => Some(claims.ends().ok_or(Reason::Unfollowable)?),
             false => None,
         };
-        self.verified(claims, ends, None, payload)
+        let verified = self.verified(claims, ends, None)?;
+        Ok(Verified { claims: payload, ..verified })
     }
 
     /// What the issuer says about an opaque token that it calls active, when it was asked at `asked`. By its id alone such a
     /// token is ended here: how much of the log it had seen is not said.
     pub fn of_introspection(&self, asked: Moment, body: Vec<u8>) -> Result<Verified, Reason> {
-        let claims: Claims = serde_json::from_slice(&body).map_err(|_| Reason::Claims)?;
-        if claims.iss.as_ref().is_some_and(|issuer| *issuer != self.issuer) {
+        let claims: Claims<'_> = serde_json::from_slice(&body).map_err(|_| Reason::Claims)?;
+        if claims.iss.as_ref().is_some_and(|issuer| **issuer != *self.issuer) {
             return Err(Reason::Issuer);
         }
         // A refresh token is active, too, and has none.
@@ -91,18 +111,18 @@ impl Demands {
         }
         let everything = Seen { epoch: Epoch(u64::MAX), position: Position(u64::MAX) };
         let ends = self.revocations_are_followed.then(|| claims.keys(everything, None));
-        self.verified(claims, ends, Some(asked), body)
+        let verified = self.verified(claims, ends, Some(asked))?;
+        Ok(Verified { claims: body, ..verified })
     }
 
+    /// All but the JSON that these claims are read from.
     fn verified(
         &self,
-        claims: Claims,
+        claims: Claims<'_>,
         ends: Option<FeedKeys>,
         asked: Option<Moment>,
-        json: Vec<u8>,
     ) -> Result<Verified, Reason> {
-        let audiences: Vec<String> = claims.aud.map(Into::into).unwrap_or_default();
-        if !audiences.iter().any(|name| self.audiences.contains(name)) {
+        if !claims.aud.iter().any(|name| self.audiences.contains(name)) {
             return Err(Reason::Audience);
         }
         if claims.cnf.is_some() {
@@ -113,13 +133,13 @@ impl Demands {
             subject: claims.sub,
             client_id: claims.client_id,
             scope: claims.scope,
-            audiences,
+            audiences: claims.aud,
             issued_at: Timestamp::from_secs(claims.iat),
             expires_at: Timestamp::from_secs(claims.exp),
             not_before: claims.nbf.map(Timestamp::from_secs),
             ends,
             asked,
-            claims: json.into_boxed_slice(),
+            claims: Vec::new(),
         })
     }
 
@@ -136,10 +156,10 @@ impl Demands {
     }
 }
 
-impl Claims {
+impl Claims<'_> {
     fn ends(&self) -> Option<FeedKeys> {
         let (epoch, position) = self.grantry_seen?;
-        let slot = grantry_jose::from_base64url(self.grantry_slot.as_ref()?)?;
+        let slot = grantry_jose::from_base64url(self.grantry_slot.as_deref()?)?;
         let slot = SlotKey::from_bytes(slot.try_into().ok()?);
         let seen = Seen { epoch: Epoch(epoch), position: Position(position) };
         Some(self.keys(seen, Some(&slot)))

@@ -21,7 +21,7 @@ pub struct Verified {
     /// When the issuer was asked about it; absent for a JWT, which speaks for itself.
     pub(crate) asked: Option<Moment>,
     /// Everything, as JSON.
-    pub(crate) claims: Box<[u8]>,
+    pub(crate) claims: Vec<u8>,
 }
 
 impl Verified {

@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use grantry_jose::{Expected, InvalidJws, sha256, verify_published};
+use grantry_jose::{Expected, InvalidJws, PresentedJws, sha256, verify_published};
 use metrics::{Counter, counter};
 use tokio::task::JoinHandle;
 
-use crate::cache::{TokenCache, TokenHash};
+use crate::cache::TokenCache;
 use crate::claims::Demands;
 use crate::discovery::Discovery;
 use crate::feed::Feed;
@@ -159,12 +159,11 @@ impl Verifier {
         if token.len() > MOST_TOKEN {
             return Err(Refusal::Invalid(Reason::Malformed));
         }
-        let hash = sha256(token.as_bytes());
-        let verified = match is_jwt(token) {
-            true => self.verified(token, hash).await?,
-            false => {
+        let verified = match PresentedJws::new(token) {
+            Some(jws) => self.verified(&jws).await?,
+            None => {
                 let introspector = self.introspector.as_ref().ok_or(Refusal::Invalid(Reason::Opaque))?;
-                introspector.ask(token, hash).await?
+                introspector.ask(token, sha256(token.as_bytes())).await?
             }
         };
         self.judge_now(&verified)?;
@@ -172,28 +171,28 @@ impl Verifier {
     }
 
     // 2. to 4.
-    async fn verified(&self, token: &str, hash: TokenHash) -> Result<Arc<Verified>, Refusal> {
+    async fn verified(&self, jws: &PresentedJws<'_>) -> Result<Arc<Verified>, Refusal> {
         let unavailable = || Refusal::unavailable(Outage::Keys);
         let keys = self.keys.current(self.ambient.now()).ok_or_else(unavailable)?;
-        if let Some(known) = self.verified.get(&hash, |known| known.keys == keys.hash) {
+        if let Some(known) = self.verified.get(jws.hash(), |known| known.keys == keys.hash) {
             return Ok(known.token);
         }
-        let (payload, keys) = match self.verify(token, &keys) {
+        let (payload, keys) = match self.verify(jws, &keys) {
             Err(InvalidJws::UnknownKey) => {
                 let newer = self.keys.newer_than(&keys).await.ok_or_else(unavailable)?;
-                (self.verify(token, &newer), newer)
+                (self.verify(jws, &newer), newer)
             }
             outcome => (outcome, keys),
         };
         let payload = payload.map_err(|error| Refusal::Invalid(reason(error)))?;
         let token = self.demands.of_jwt(payload).map(Arc::new).map_err(Refusal::Invalid)?;
-        self.verified.put(hash, Known { token: Arc::clone(&token), keys: keys.hash });
+        self.verified.put(*jws.hash(), Known { token: Arc::clone(&token), keys: keys.hash });
         Ok(token)
     }
 
-    fn verify(&self, token: &str, keys: &KeySet) -> Result<Vec<u8>, InvalidJws> {
+    fn verify(&self, jws: &PresentedJws<'_>, keys: &KeySet) -> Result<Vec<u8>, InvalidJws> {
         let expected = Expected { types: &TYPES, algorithms: &self.algorithms };
-        verify_published(token, expected, &keys.keys)
+        verify_published(jws, expected, &keys.keys)
     }
 
     // 5.
@@ -216,10 +215,6 @@ impl Drop for Verifier {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
-}
-
-fn is_jwt(token: &str) -> bool {
-    token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
 fn reason(error: InvalidJws) -> Reason {

@@ -38,8 +38,8 @@ pub struct FeedIndex {
     horizon: Timestamp,
     /// By this subscriber's clock, when something was last forgotten.
     forgot_at: Timestamp,
-    /// What has seen this rule is ended by none.
-    last_rule: Seen,
+    /// By kind: what has seen this rule is ended by none of the kind, and nothing has to be looked for.
+    last_rules: [Seen; LogKind::ALL_KINDS.len()],
     parts: Vec<Part>,
     /// Which part is looked through next.
     next: usize,
@@ -66,7 +66,7 @@ impl Default for FeedIndex {
             head: None,
             horizon: LONG_AGO,
             forgot_at: LONG_AGO,
-            last_rule: Seen::NOTHING,
+            last_rules: [Seen::NOTHING; LogKind::ALL_KINDS.len()],
             parts: vec![Part::default(); PARTS],
             next: 0,
         }
@@ -113,8 +113,7 @@ impl FeedIndex {
     pub fn is_ended(&self, keys: &FeedKeys) -> bool {
         keys.expires_at <= self.horizon
             || self.part(&keys.token).tokens.contains_key(&keys.token)
-            || self.last_rule > keys.seen
-                && keys.rules.iter().flatten().any(|rule| self.ends(rule, keys.seen))
+            || keys.rules.iter().flatten().any(|rule| self.ends(rule, keys.seen))
     }
 
     /// Drops what could only end tokens that have expired by `now`, from one part in 64: call it about once a second.
@@ -149,11 +148,13 @@ impl FeedIndex {
         let known = Known { at: entry.at, keep_until };
         let kept = part.rules.entry((entry.kind, entry.key)).or_insert(known);
         *kept = Known { at: { kept.at }.max(entry.at), keep_until: { kept.keep_until }.max(keep_until) };
-        self.last_rule = self.last_rule.max(entry.at);
+        let last = &mut self.last_rules[entry.kind as usize];
+        *last = entry.at.max(*last);
     }
 
     fn ends(&self, rule: &(LogKind, FeedKey), seen: Seen) -> bool {
-        self.part(&rule.1).rules.get(rule).is_some_and(|known| { known.at } > seen)
+        self.last_rules[rule.0 as usize] > seen
+            && self.part(&rule.1).rules.get(rule).is_some_and(|known| { known.at } > seen)
     }
 
     fn part(&self, key: &FeedKey) -> &Part {
