@@ -134,14 +134,16 @@ mod tests {
     use super::*;
     use crate::postgres::Postgres;
 
-    /// The server's own, so that this file cannot fall behind them.
+    /// The server's own, so that this file cannot fall behind them; but for those about each partition, of which there is
+    /// none yet.
     fn migrations() -> String {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store-postgres/src/migrations");
         let mut files: Vec<_> =
             std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
         files.sort_unstable();
-        files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+        texts.filter(|text| !text.contains("-- for each partition of")).collect()
     }
 
     #[tokio::test]

@@ -38,6 +38,12 @@ impl Head {
         Self::new(Method::GET, target, None, None)
     }
 
+    #[must_use]
+    pub fn with_authorization(mut self, authorization: HeaderValue) -> Self {
+        self.parts.headers.insert(header::AUTHORIZATION, authorization);
+        self
+    }
+
     fn new(
         method: Method,
         target: &Target,
@@ -99,12 +105,19 @@ impl fmt::Display for Lost {
 pub struct Wire {
     head: Head,
     timeout: Duration,
+    /// Bytes of an answer.
+    most: usize,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Wire {
     pub fn new(head: Head, timeout: Duration) -> Self {
-        Self { head, timeout, sender: None }
+        Self { head, timeout, most: MAX_ANSWER, sender: None }
+    }
+
+    #[must_use]
+    pub fn with_answers_up_to(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Opens the connection now, so that its set-up is not measured.
@@ -146,7 +159,7 @@ impl Wire {
         };
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = Limited::new(answer.into_body(), self.most).collect().await;
         let body = body.map_err(|error| Lost::Broken(error.to_string()))?.to_bytes();
         self.sender = Some(sender);
         Ok(Answer { status, body })

@@ -1,6 +1,52 @@
-//! Parsers of values that several commands take; each bounds what it lets through.
+//! Arguments that several commands take, and parsers of their values; each bounds what it lets through.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, value_parser};
+
+use crate::load::Load;
+
+/// Where servers are measured that are started for it, and where what was found goes.
+#[derive(Args)]
+pub struct Stand {
+    /// The server to measure [default: `grantry` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub server_bin: Option<PathBuf>,
+    /// Where the databases are made, in directories that are removed at the end: a disk, not memory, as their flushes are
+    /// part of what is measured
+    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
+    pub work_dir: PathBuf,
+    /// Write every round here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// No progress bar
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How often and how long each contender is measured, in turn, so that all of them meet the same machine.
+#[derive(Args)]
+pub struct Timing {
+    /// How often everything is measured, one after the other
+    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// How long each measurement takes, in seconds
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    pub seconds: Duration,
+    /// How long to load before each measurement, in seconds
+    #[arg(long, default_value = "1", value_parser = seconds_or_none)]
+    pub warmup: Duration,
+    /// Connections, or callers of what is reached without one
+    #[arg(long, default_value = "64", value_parser = connections)]
+    pub connections: usize,
+}
+
+impl Timing {
+    /// As fast as the server answers.
+    pub fn load(&self) -> Load {
+        Load::closed_loop(self.connections, self.warmup, self.seconds)
+    }
+}
 
 /// # Errors
 /// Not between a tenth of a second and an hour.

@@ -43,6 +43,7 @@ mod clients;
 mod forward;
 mod load;
 mod shared;
+mod status_lists;
 
 pub use self::capacities::Capacities;
 use self::clients::ClientCopy;
@@ -156,6 +157,14 @@ impl CachedStore {
         stored
     }
 
+    /// A copy in memory, where the last proof still holds once it has been found: nothing is waited for, so nothing has to
+    /// be asked before.
+    fn find_near(&self, id: TokenId) -> Option<StoredToken> {
+        let pass = self.tail.last_pass()?;
+        let copy = self.near.as_ref()?.tokens.get(&id).filter(|copy| self.is_good(copy))?;
+        self.tail.is_good(pass).then(|| StoredToken::clone(&copy))
+    }
+
     /// Whether a copy says what the store would. One that the log has ended since does not know in what way.
     fn is_good(&self, stored: &StoredToken) -> bool {
         is_over(stored) || !self.is_ended(stored)
@@ -174,9 +183,6 @@ impl CachedStore {
 
     async fn look_for(&self, id: TokenId) -> Result<Option<StoredToken>> {
         let Some(near) = &self.near else { return self.find_beyond(id).await };
-        if let Some(copy) = near.tokens.get(&id).filter(|copy| self.is_good(copy)) {
-            return Ok(Some(StoredToken::clone(&copy)));
-        }
         let found = near.tokens.get_or_fill(&id, |copy| self.is_good(copy), self.find_beyond(id)).await?;
         // It may have been ended since it was read.
         Ok(found.map(|found| self.judged(StoredToken::clone(&found))))
@@ -199,14 +205,13 @@ impl CachedStore {
     }
 
     async fn find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
-        let near = self.near.as_ref().map(|near| &near.tokens);
-        if let Some(copy) = near.and_then(|tokens| tokens.get(&id)).filter(|copy| self.is_good(copy)) {
-            return Ok(DeferredToken::Stored(Box::new(StoredToken::clone(&copy))));
+        if let Some(copy) = self.find_near(id) {
+            return Ok(DeferredToken::Stored(Box::new(copy)));
         }
         // Its node has put it there when it answered, and may not have written it yet.
         if let Some(copy) = self.find_shared_token(id).await {
-            if let Some(tokens) = near {
-                tokens.insert(id, copy.clone());
+            if let Some(near) = &self.near {
+                near.tokens.insert(id, copy.clone());
             }
             return Ok(DeferredToken::Stored(Box::new(copy)));
         }
@@ -335,7 +340,10 @@ impl Tokens for CachedStore {
     }
 
     async fn token_find(&self, id: TokenId) -> Result<Option<StoredToken>> {
-        fresh!(self, self.find(id).await?)
+        match self.find_near(id) {
+            Some(found) => Ok(Some(found)),
+            None => Box::pin(async { fresh!(self, self.find(id).await?) }).await,
+        }
     }
 
     async fn token_find_uncached(&self, id: TokenId) -> Result<Option<StoredToken>> {

@@ -115,11 +115,20 @@ impl Tail {
     /// # Errors
     /// [`Outage::Stale`] if no such probe is completed within `max_staleness`.
     pub async fn pass(&self) -> Result<Pass> {
-        let proved = self.progress.borrow().proved;
+        match self.last_pass().filter(|pass| self.is_good(*pass)) {
+            Some(pass) => Ok(pass),
+            // Boxed, so that whoever need not wait does not carry the room for it.
+            None => Box::pin(self.probed_from_now()).await,
+        }
+    }
+
+    /// The pass of the last proof, which may be too old by now. `None` where a probe has to be waited for in any case.
+    pub fn last_pass(&self) -> Option<Pass> {
+        let proved = self.last_proof()?;
         match self.coherence {
-            Coherence::None if proved.is_some() => Ok(Pass(None)),
-            Coherence::Bounded if proved.is_some_and(|proved| self.is_fresh(proved)) => Ok(Pass(proved)),
-            Coherence::Strict | Coherence::Bounded | Coherence::None => self.probed_from_now().await,
+            Coherence::Strict => None,
+            Coherence::Bounded => Some(Pass(Some(proved))),
+            Coherence::None => Some(Pass(None)),
         }
     }
 

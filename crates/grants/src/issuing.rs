@@ -8,7 +8,7 @@ use grantry_protocol::{
     Secret, Slot,
 };
 use grantry_store::{Issue, StoredToken};
-use metrics::counter;
+use metrics::{Counter, counter};
 
 use crate::tokens::IssuedToken;
 use crate::{GrantError, Grants};
@@ -63,23 +63,23 @@ impl Grants {
         let min_life = self.settings().reuse_minimum_life_for(client);
         let observed = match holder {
             Some(holder) if holder.is_reusable(self.clock.now(), min_life, authority.grant) => {
-                return Ok(reused(holder));
+                return Ok(self.issued.reused(holder));
             }
             holder => holder.map(|holder| holder.token.id),
         };
-        let token = self.new_token(client, slot, authority);
+        let token = self.placed(client, self.new_token(client, slot, authority)).await?;
         let policy = self.settings().policy_for(client);
         let issue = Arc::new(Issue { token, policy, observed, min_life });
         match self.persistence.issue(Arc::clone(&issue), mode).await? {
             Persisted::Issued { deferred_by } => {
-                count_issued(if deferred_by.is_some() {
+                self.issued.count(if deferred_by.is_some() {
                     PersistenceMode::Async
                 } else {
                     PersistenceMode::Sync
                 });
                 Ok(IssuedToken::stored(AccessToken { deferred_by, ..Arc::unwrap_or_clone(issue).token }))
             }
-            Persisted::Winner(winner) => Ok(reused(*winner)),
+            Persisted::Winner(winner) => Ok(self.issued.reused(*winner)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Grants {
     ) -> Result<IssuedToken, GrantError> {
         let keep_until = self.clock.now() + self.settings().rule_memory();
         let token = self.persistence.issue_unstored(token, policy, keep_until).await?;
-        count_issued(PersistenceMode::None);
+        self.issued.count(PersistenceMode::None);
         Ok(IssuedToken { token, is_stored: false })
     }
 
@@ -150,11 +150,36 @@ pub(crate) fn allowed_scope(client: &Client, requested: Option<ScopeSet>) -> Res
     }
 }
 
-pub(crate) fn count_issued(mode: PersistenceMode) {
-    counter!("grantry_tokens_issued_total", "mode" => mode.as_str()).increment(1);
+/// How many access tokens were handed out. The handles are kept: to find one by its name costs a good part of what making a
+/// token does.
+pub(crate) struct IssuedTokens {
+    sync: Counter,
+    asynchronous: Counter,
+    none: Counter,
+    reused: Counter,
 }
 
-fn reused(stored: StoredToken) -> IssuedToken {
-    counter!("grantry_tokens_reused_total").increment(1);
-    IssuedToken::stored(stored.token)
+impl IssuedTokens {
+    pub fn new() -> Self {
+        let issued = |mode: PersistenceMode| counter!("grantry_tokens_issued_total", "mode" => mode.as_str());
+        Self {
+            sync: issued(PersistenceMode::Sync),
+            asynchronous: issued(PersistenceMode::Async),
+            none: issued(PersistenceMode::None),
+            reused: counter!("grantry_tokens_reused_total"),
+        }
+    }
+
+    pub fn count(&self, mode: PersistenceMode) {
+        match mode {
+            PersistenceMode::Sync => self.sync.increment(1),
+            PersistenceMode::Async => self.asynchronous.increment(1),
+            PersistenceMode::None => self.none.increment(1),
+        }
+    }
+
+    fn reused(&self, stored: StoredToken) -> IssuedToken {
+        self.reused.increment(1);
+        IssuedToken::stored(stored.token)
+    }
 }

@@ -15,8 +15,11 @@
 //!    request that was faster: see `persistence/src/recovery/`.
 //! 9. With refresh tokens and binding `grant`: a new grant each time.
 //! 10. In mode none a new grant each time, too, and nothing is written: the refresh token carries it.
+//! 11. But for a client whose tokens are told of in status lists: its grant gets a row, with the place in a list that all
+//!     access tokens of the grant share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use grantry_persistence::Opened;
 use grantry_protocol::{
@@ -27,7 +30,7 @@ use grantry_store::Opening;
 
 use crate::assertions::{CheckedAssertion, Claims};
 use crate::authenticate::AuthenticatedClient;
-use crate::issuing::{allowed_scope, count_issued};
+use crate::issuing::allowed_scope;
 use crate::key_sets::{Owner, Unverified};
 use crate::tokens::IssuedToken;
 use crate::tokens::opaque::{self, RefreshToken};
@@ -154,6 +157,10 @@ impl Grants {
         slot: Slot,
         seen: Seen,
     ) -> Result<TokenResponse, GrantError> {
+        // 11.
+        if self.shares_places(client) {
+            return self.open_listed_grant(client, id, Slot { grant: Some(id), ..slot }, seen).await;
+        }
         let is_found_by_slot = slot.grant.is_none();
         let token = self.new_token(client, slot, Authority { seen, grant: Some(id), session: None });
         // 10.
@@ -167,12 +174,14 @@ impl Grants {
             let refresh_token = opaque::write_sealed_refresh(&self.keys, &grant, grant.counter);
             return self.respond(client, &issued, Some(refresh_token)).await;
         }
+        let token = self.placed(client, token).await?;
         let grant = self.grant_of(&token, id, is_found_by_slot);
-        let opening = Arc::new(Opening { grant, token, policy: self.settings().policy_for(client) });
+        let opening =
+            Arc::new(Opening { grant, token, is_stored: true, policy: self.settings().policy_for(client) });
         let min_life = self.settings().reuse_minimum_life_for(client);
         match self.persistence.open(Arc::clone(&opening), min_life).await? {
             Opened::New => {
-                count_issued(PersistenceMode::Sync);
+                self.issued.count(PersistenceMode::Sync);
                 let Opening { grant, token, .. } = Arc::unwrap_or_clone(opening);
                 self.respond(client, &IssuedToken::stored(token), Some(self.refresh_token(&grant))).await
             }
@@ -181,6 +190,30 @@ impl Grants {
                 self.respond(client, &IssuedToken::stored(*token), Some(refresh_token)).await
             }
         }
+    }
+
+    // 11.
+    async fn open_listed_grant(
+        &self,
+        client: &Client,
+        id: GrantId,
+        slot: Slot,
+        seen: Seen,
+    ) -> Result<TokenResponse, GrantError> {
+        let token = self.new_token(client, slot, Authority { seen, grant: Some(id), session: None });
+        let token = AccessToken { status_index: Some(self.new_place(seen.epoch).await?), ..token };
+        let grant = Grant { status_index: token.status_index, ..self.grant_of(&token, id, false) };
+        let policy = ActiveTokenPolicy::Multiple;
+        let opening = Opening { grant: grant.clone(), token: token.clone(), is_stored: false, policy };
+        match self.persistence.open(Arc::new(opening), Duration::ZERO).await? {
+            Opened::New => {}
+            Opened::Joined { .. } => {
+                return Err(GrantError::Internal("a grant of its own slot was joined to another".to_owned()));
+            }
+        }
+        self.issued.count(PersistenceMode::None);
+        let issued = IssuedToken { token, is_stored: false };
+        self.respond(client, &issued, Some(self.refresh_token(&grant))).await
     }
 
     /// A grant that begins with this token, and has seen what the token has.
@@ -202,6 +235,7 @@ impl Grants {
             counter: 0,
             rotated_at: now,
             access_token: token.id,
+            status_index: None,
         }
     }
 

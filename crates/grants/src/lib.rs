@@ -1,6 +1,7 @@
 //! What Grantry does when it is asked: one flow a file, each opening with its numbered steps and the RFC that they
 //! come from. Flows know neither HTTP nor SQL; they take parsed requests and answer with data.
 
+mod absent;
 mod admin;
 mod assertions;
 mod authenticate;
@@ -24,6 +25,7 @@ mod revocations;
 mod revoke;
 mod sessions;
 mod settings;
+mod status_lists;
 mod tokens;
 
 use std::sync::Arc;
@@ -34,8 +36,10 @@ use grantry_protocol::{Clock, Rng, TimeOrderedIds};
 use grantry_store::Store;
 
 use foreign_uses::ForeignUses;
+use issuing::IssuedTokens;
 use key_sets::KeySets;
 use settings::LiveSettings;
+use status_lists::{KeptLists, Places};
 
 pub use grantry_cache::{Feed, FeedAnswer, FeedPlace};
 pub use grantry_store::{KeyPurpose, NodeId, ReplicationMode, ReplicationState, Standby};
@@ -62,6 +66,7 @@ pub use settings::{
     CacheCapacities, FileSettings, InvalidSetting, InvalidTokenSettings, RUNTIME_KEYS, SettingsAdminError,
     SettingsState, TokenSettings,
 };
+pub use status_lists::StatusList;
 
 /// Everything that the flows need; shared by all requests.
 pub struct Grants {
@@ -72,10 +77,13 @@ pub struct Grants {
     keeper: Option<Arc<dyn ClientKeeper>>,
     key_sets: KeySets,
     foreign_uses: ForeignUses,
+    places: Places,
+    lists: KeptLists,
     feed: Option<Arc<Feed>>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     ids: TimeOrderedIds,
+    issued: IssuedTokens,
 }
 
 impl Grants {
@@ -91,8 +99,24 @@ impl Grants {
         let key_sets = KeySets::new(fetch, Arc::clone(&clock));
         let settings = Arc::new(LiveSettings::new(Arc::clone(&store), settings.into()));
         let (foreign_uses, ids) = (ForeignUses::default(), TimeOrderedIds::default());
+        let (places, lists) = (Places::default(), KeptLists::default());
         let (keeper, feed) = (None, None);
-        Self { store, persistence, keys, settings, keeper, key_sets, foreign_uses, feed, clock, rng, ids }
+        Self {
+            store,
+            persistence,
+            keys,
+            settings,
+            keeper,
+            key_sets,
+            foreign_uses,
+            places,
+            lists,
+            feed,
+            clock,
+            rng,
+            ids,
+            issued: IssuedTokens::new(),
+        }
     }
 
     /// How often a client secret was checked, successfully or not.

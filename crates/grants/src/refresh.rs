@@ -12,7 +12,7 @@
 //!    client is no longer registered for does not come out of a refresh: asked for by name it is refused, otherwise it
 //!    is left out, and refused only if nothing remains.
 //! 5. A new access token is made, in the slot that the grant's tokens were issued for and with the authority of the
-//!    grant: a rule from after the grant ends it, too.
+//!    grant: a rule from after the grant ends it, too. Where status lists are to tell of it, it gets its place there.
 //! 6. One conditional update, decided under the store's lock and on the store's clock by `store/src/decide.rs`:
 //!    - *Equal:* the counter moves on by one and the new access token is committed with it; under rotation `never` the
 //!      counter stays.
@@ -39,7 +39,6 @@ use grantry_store::{AuditEntry, Rotation, RotationOutcome, StoredGrant, Unwritte
 use metrics::counter;
 use serde_json::json;
 
-use crate::issuing::count_issued;
 use crate::tokens::opaque::{self, RefreshToken};
 use crate::tokens::{IssuedToken, RecognizedRefresh};
 use crate::{Credentials, GrantError, Grants, TokenResponse};
@@ -88,6 +87,7 @@ impl Grants {
             ActiveTokenPolicy::Replace => ActiveTokenPolicy::Replace,
             ActiveTokenPolicy::Reuse | ActiveTokenPolicy::Multiple => ActiveTokenPolicy::Multiple,
         };
+        let token = self.placed_in_grant(&client, grant, mode, policy, token).await?;
         let advance = client.metadata.refresh_token_rotation == RefreshTokenRotation::Always;
         // A row differs from what the refresh token says, at the least by the access token.
         let has_row = presented.origin.as_ref() != Some(grant);
@@ -128,7 +128,7 @@ impl Grants {
             RotationOutcome::Refreshed { counter } => {
                 count("refreshed");
                 let Rotation { token, is_stored, .. } = Arc::unwrap_or_clone(rotation);
-                count_issued(if is_stored { PersistenceMode::Sync } else { PersistenceMode::None });
+                self.issued.count(if is_stored { PersistenceMode::Sync } else { PersistenceMode::None });
                 self.respond(client, &IssuedToken { token, is_stored }, successor(counter)).await
             }
             RotationOutcome::Repeated { counter, token } => {

@@ -2,7 +2,7 @@
 //! of all.
 //!
 //! 1. A single token or grant is ended like by its own client, whoever that is, with an audit row in the same
-//!    transaction.
+//!    transaction. Its id is enough, whether it has a row or not (`absent.rs`).
 //! 2. Anything wider is a rule in the revocation log. It ends what was asked for before it, however many tokens that
 //!    is, at the cost of one entry; what is asked for afterwards has seen it and lives.
 
@@ -13,12 +13,14 @@ use grantry_protocol::{
 use grantry_store::{AuditEntry, RevokeOutcome, RuleAppend, Unwritten};
 use serde_json::json;
 
+use crate::status_lists::whose_place;
 use crate::tokens::{Recognized, RecognizedRefresh, RecognizedRow};
 use crate::{Actor, GrantError, Grants};
 
 /// What is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevocationTarget {
+    /// By its id: with a row, not stored, or lost.
     Token(TokenId),
     /// A token whose text says that this node answered with it before its row was written.
     Deferred {
@@ -29,6 +31,7 @@ pub enum RevocationTarget {
     Unstored(Box<AccessToken>),
     Client(ClientId),
     Subject(Subject),
+    /// By its id: with a row, not stored, or lost.
     Grant(GrantId),
     /// A grant that need not have a row, as its refresh token says it.
     UnstoredGrant(Box<Grant>),
@@ -43,7 +46,7 @@ pub enum RevocationOutcome {
     Revoked(Position),
     /// The token or grant had ended before.
     AlreadyOver,
-    /// There is no such token or grant.
+    /// There is no such token or grant, and by its id none that is valid.
     Unknown,
 }
 
@@ -65,12 +68,18 @@ impl Grants {
     ) -> Result<RevocationOutcome, GrantError> {
         let rule = match target {
             // 1.
-            RevocationTarget::Token(id) => return self.revoke_one(id, None, actor).await,
+            RevocationTarget::Token(id) => return self.revoke_one(id, self.absent_token(id), actor).await,
             RevocationTarget::Deferred { id, by } => {
                 let unwritten = self.settings().unwritten(id, by);
                 return self.revoke_one(id, Some(unwritten), actor).await;
             }
             RevocationTarget::Unstored(token) => {
+                if let Some(grant) = whose_place(&token) {
+                    let outcome = self.revoke_one_grant(grant, actor).await?;
+                    if outcome != RevocationOutcome::Unknown {
+                        return Ok(outcome);
+                    }
+                }
                 let unwritten = Unwritten { by: None, expires_by: token.expires_at };
                 return self.revoke_one(token.id, Some(unwritten), actor).await;
             }
@@ -85,6 +94,7 @@ impl Grants {
         let name = match &rule {
             Rule::Client(id) => id.to_string(),
             Rule::Subject(subject) => subject.to_string(),
+            Rule::Grant(id) => id.to_string(),
             Rule::Session(id) => id.to_string(),
             Rule::All => String::new(),
         };
@@ -135,7 +145,11 @@ impl Grants {
     async fn revoke_one_grant(&self, id: GrantId, actor: &Actor) -> Result<RevocationOutcome, GrantError> {
         let audit = self.revocation_audit(actor, LogKind::Grant, id.to_string());
         let keep_until = self.grant_end_remembered_until(None);
-        Ok(self.persistence.revoke_grant(id, keep_until, Some(audit)).await?.into())
+        let outcome = match self.persistence.revoke_grant(id, keep_until, Some(audit.clone())).await? {
+            RevokeOutcome::Unknown => self.end_absent_grant(id, audit).await?,
+            outcome => outcome,
+        };
+        Ok(outcome.into())
     }
 
     async fn revoke_unstored_grant(
@@ -148,7 +162,7 @@ impl Grants {
         Ok(self.persistence.revoke_unstored_grant(grant, keep_until, Some(audit)).await?.into())
     }
 
-    fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {
+    pub(crate) fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {
         AuditEntry {
             at: self.clock.now(),
             actor: actor.name.clone(),

@@ -1,21 +1,25 @@
 //! Revocation (RFC 7009).
 //!
 //! 1. Authenticate the client; a public one names itself (RFC 7009 §2.1).
-//! 2. What is not a token of ours, or has no row any more, is as good as revoked: done (RFC 7009 §2.2). A token whose row
-//!    may still be on its way from another node is ended for good, so that its row comes in as revoked. Whose token it
-//!    is cannot be known yet; whoever holds it may end it.
+//! 2. What is not a token of ours, or can only have expired, is as good as revoked: done (RFC 7009 §2.2). A token without
+//!    the row that it should have is ended for good: the row may still be on its way from another node and comes in as
+//!    revoked, or a failover has lost it and left copies (`absent.rs`). Whose token it is cannot be known; whoever holds
+//!    it may end it.
 //! 3. A token of another client is refused and stays (RFC 7009 §2.1).
 //! 4. End it and announce it in the revocation log; committed before the answer. One that is over already is done.
 //!    - A refresh token, whichever of its grant, ends the grant with every access token of it: a client that lost the
 //!      answer of its last refresh holds a spent one, and means the same.
 //!    - An access token ends alone.
 //!    - Of what has no row the entry in the log is all that is written.
+//!    - An access token that shares its place in a status list with others of its grant ends together with the grant
+//!      (RFC 7009 §2.1 leaves that open), so that what the list says is true.
 
-use grantry_protocol::{AccessToken, Client, ClientId, OAuthError, Subject};
-use grantry_store::Unwritten;
+use grantry_protocol::{AccessToken, Client, ClientId, LogKind, OAuthError, Subject};
+use grantry_store::{RevokeOutcome, Unwritten};
 
+use crate::status_lists::whose_place;
 use crate::tokens::{Recognized, RecognizedRow};
-use crate::{Credentials, GrantError, Grants};
+use crate::{Actor, Credentials, GrantError, Grants};
 
 /// A token of the caller's that is over now, whether it was before or not.
 pub struct Revoked {
@@ -44,6 +48,13 @@ impl Grants {
             };
             return Ok(Some(Revoked { is_refresh_token: true, subject: stored.grant.subject }));
         }
+        if let Some(presented) = self.recognize_refresh(token) {
+            // 2. Without a row of its grant.
+            let id = presented.token.grant;
+            let actor = Actor { name: caller.id.to_string(), request_id: None };
+            self.end_absent_grant(id, self.revocation_audit(&actor, LogKind::Grant, id.to_string())).await?;
+            return Ok(None);
+        }
         let subject = match self.recognize_token(token) {
             None => None,
             Some(Recognized::Row(row)) => self.revoke_row(&caller, row).await?,
@@ -53,13 +64,14 @@ impl Grants {
     }
 
     async fn revoke_row(&self, caller: &Client, row: RecognizedRow) -> Result<Option<Subject>, GrantError> {
-        let unwritten = row.deferred_by.map(|by| self.settings().unwritten(row.id, by));
+        let deferred = row.deferred_by.map(|by| self.settings().unwritten(row.id, by));
+        let unwritten = deferred.or_else(|| self.absent_token(row.id));
         let subject = match self.persistence.find_token(row.id, row.deferred_by).await {
             Ok(Some(stored)) => {
                 check_owner(caller, &stored.token.client_id)?;
                 Some(stored.token.subject)
             }
-            Ok(None) => return Ok(None),
+            Ok(None) => None,
             Err(error) if error.is_unwritten() => None,
             Err(error) => return Err(error.into()),
         };
@@ -72,11 +84,19 @@ impl Grants {
         check_owner(caller, &token.client_id)?;
         // 4. What a rule has ended needs no entry of its own.
         let judged = self.store.token_judge_unstored(token).await?;
-        if judged.state(self.clock.now()).is_honoured() {
+        if judged.state(self.clock.now()).is_honoured() && !self.end_listed(&judged.token).await? {
             let unwritten = Unwritten { by: None, expires_by: judged.token.expires_at };
             self.persistence.revoke(judged.token.id, Some(unwritten), None).await?;
         }
         Ok(judged.token.subject)
+    }
+
+    /// Whether the grant is over now whose place in a status list the token shares; `false` where there is none.
+    async fn end_listed(&self, token: &AccessToken) -> Result<bool, GrantError> {
+        let Some(grant) = whose_place(token) else { return Ok(false) };
+        let keep_until = self.grant_end_remembered_until(None);
+        let outcome = self.persistence.revoke_grant(grant, keep_until, None).await?;
+        Ok(outcome != RevokeOutcome::Unknown)
     }
 }
 

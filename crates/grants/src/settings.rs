@@ -19,6 +19,10 @@ pub use self::live::{LiveSettings, SettingsState};
 /// Far more than a request can take from its first read to its commit.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 
+/// Half of it is the `ttl` of a list, in whole seconds.
+const SHORTEST_STATUS_LIST_TTL: Lifetime = Lifetime::from_secs(2);
+const LONGEST_STATUS_LIST_TTL: Lifetime = Lifetime::from_secs(24 * 3600);
+
 /// What `[server]` and `[tokens]` say about tokens.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
@@ -39,6 +43,8 @@ pub struct TokenSettings {
     pub default_audience: Audience,
     /// What every access token says besides; a client's own claims go before it.
     pub claims: ConfiguredClaims,
+    /// How old what a verifier knows from a status list may be.
+    pub status_list_ttl: Lifetime,
     /// When access tokens are persisted, unless the client's metadata say otherwise.
     pub persistence: PersistenceMode,
     /// Whether there is a queue for mode async.
@@ -107,6 +113,15 @@ impl TokenSettings {
                 ),
             );
         }
+        if !(SHORTEST_STATUS_LIST_TTL..=LONGEST_STATUS_LIST_TTL).contains(&self.status_list_ttl) {
+            return refuse(
+                "tokens.status_list_ttl",
+                format!(
+                    "{} is out of bounds; choose something from {SHORTEST_STATUS_LIST_TTL} to {LONGEST_STATUS_LIST_TTL}",
+                    self.status_list_ttl
+                ),
+            );
+        }
         if let Err(problem) = self.claims.validate() {
             return refuse("tokens.claims", problem);
         }
@@ -124,7 +139,12 @@ impl TokenSettings {
     }
 
     pub(crate) fn metadata_rules(&self) -> MetadataRules {
-        MetadataRules { retention_time: self.retention_time, has_queue: self.has_queue }
+        MetadataRules {
+            retention_time: self.retention_time,
+            has_queue: self.has_queue,
+            persistence: self.persistence,
+            active_token_policy: self.active_token_policy,
+        }
     }
 
     pub(crate) fn lifetime_for(&self, client: &Client) -> Lifetime {

@@ -178,7 +178,8 @@ impl Persistence {
         }
         Ok(match deferred_by {
             None => self.store.token_find(id).await?,
-            Some(by) => unwritten::find(self.store.as_ref(), id, by).await?,
+            // Boxed, as it may wait: a timer is large, and whatever is around it would carry it.
+            Some(by) => Box::pin(unwritten::find(self.store.as_ref(), id, by)).await?,
         })
     }
 

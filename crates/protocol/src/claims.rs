@@ -37,6 +37,8 @@ const REGISTERED: &[&str] = &[
     "may_act",
     "authorization_details",
     "cnf",
+    // draft-ietf-oauth-status-list §6.1.
+    "status",
     // RFC 7662 §2.2.
     "active",
     "token_type",

@@ -191,6 +191,9 @@ pub struct ClientMetadata {
     /// Origins whose pages may call the token and revocation endpoints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_cors_origins: Vec<String>,
+    /// Whether its access tokens, which must be JWTs, have a place in the signed lists that anybody can read
+    /// (draft-ietf-oauth-status-list).
+    pub status_list: bool,
     /// A disabled client is refused; disabling ends every token it holds.
     pub enabled: bool,
 }
@@ -217,6 +220,7 @@ impl Default for ClientMetadata {
             jwt_bearer_issuer: None,
             jwt_bearer_refresh: false,
             allowed_cors_origins: Vec::new(),
+            status_list: false,
             enabled: true,
         }
     }
@@ -228,6 +232,9 @@ pub struct MetadataRules {
     pub retention_time: Lifetime,
     /// Whether the server has the queue that `async` needs.
     pub has_queue: bool,
+    /// For a client that says nothing else.
+    pub persistence: PersistenceMode,
+    pub active_token_policy: ActiveTokenPolicy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -250,6 +257,7 @@ impl ClientMetadata {
         self.validate_jwt_bearer()?;
         self.validate_rotation()?;
         self.validate_origins()?;
+        self.validate_status_list(rules)?;
         validate_audiences("resources", &self.resources)?;
         validate_audiences("allowed_resources", self.allowed_resources.as_deref().unwrap_or_default())
     }
@@ -468,5 +476,6 @@ impl Client {
     }
 }
 
+mod status_list;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ impl ClientMetadata {
         "jwt_bearer_issuer",
         "jwt_bearer_refresh",
         "allowed_cors_origins",
+        "status_list",
         "enabled",
     ];
 

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audience, Authority, ClientId, GrantId, ScopeSet, Seen, SessionId, SlotKey, Subject, SubjectKind,
-    Timestamp, TokenId,
+    Audience, Authority, ClientId, GrantId, ScopeSet, Seen, SessionId, SlotKey, StatusIndex, Subject,
+    SubjectKind, Timestamp, TokenId,
 };
 
 /// One authorization of one client by one subject, for as long as it can be refreshed. However often that happens, it
@@ -32,6 +32,9 @@ pub struct Grant {
     pub rotated_at: Timestamp,
     /// The access token of the last rotation: what a repeated refresh is answered with.
     pub access_token: TokenId,
+    /// Where status lists tell of it, for its access tokens that get no row; absent where they get one each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_index: Option<StatusIndex>,
 }
 
 impl Grant {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use uuid::{Builder, Uuid};
+use uuid::{Builder, Uuid, Variant};
 
 use crate::{Rng, Timestamp};
 
@@ -112,6 +112,12 @@ macro_rules! time_ordered_id {
             pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
                 self.0.as_bytes()
             }
+
+            /// When it was made (RFC 9562 §5.7); `None` for a UUID of another kind, which anybody may send as one of ours.
+            pub fn time(&self) -> Option<Timestamp> {
+                let is_ours = self.0.get_version_num() == 7 && self.0.get_variant() == Variant::RFC4122;
+                is_ours.then(|| made_at(self.as_bytes()))
+            }
         }
 
         impl fmt::Display for $name {
@@ -164,9 +170,12 @@ impl TokenId {
 
     /// When it was made: the first 48 bits (RFC 9562 §5.7).
     pub fn made_at(&self) -> Timestamp {
-        let millis = self.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        Timestamp::from_millis(millis)
+        made_at(self.as_bytes())
     }
+}
+
+fn made_at(id: &[u8; TokenId::LEN]) -> Timestamp {
+    Timestamp::from_millis(id[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte)))
 }
 
 impl GrantId {
@@ -322,6 +331,17 @@ mod tests {
         let bound = TokenId::lower_bound(Timestamp::from_millis(5_000));
         assert!(older < bound && bound <= made);
         assert_eq!(made.made_at(), Timestamp::from_millis(5_000));
+    }
+
+    #[test]
+    fn only_a_uuid_of_our_kind_says_when_it_was_made() {
+        let time = |text: &str| text.parse::<TokenId>().unwrap().time();
+        let made = Some(Timestamp::from_millis(0x0192_0000_0001));
+        assert_eq!(time("01920000-0001-7000-8000-000000000000"), made);
+        assert_eq!(time("01920000-0001-7fff-bfff-ffffffffffff"), made);
+        assert_eq!(time("01920000-0001-4000-8000-000000000000"), None, "another version");
+        assert_eq!(time("01920000-0001-7000-c000-000000000000"), None, "another variant");
+        assert_eq!(time("00000000-0000-0000-0000-000000000000"), None);
     }
 
     #[test]

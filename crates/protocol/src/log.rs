@@ -100,6 +100,8 @@ pub enum Rule {
     Client(ClientId),
     /// Users and clients of that name alike.
     Subject(Subject),
+    /// One that has no row to be ended in.
+    Grant(GrantId),
     Session(SessionId),
     All,
 }
@@ -109,6 +111,7 @@ impl Rule {
         match self {
             Self::Client(_) => LogKind::Client,
             Self::Subject(_) => LogKind::Subject,
+            Self::Grant(_) => LogKind::Grant,
             Self::Session(_) => LogKind::Session,
             Self::All => LogKind::All,
         }
@@ -119,6 +122,7 @@ impl Rule {
         match self {
             Self::Client(id) => id.as_str().as_bytes(),
             Self::Subject(subject) => subject.as_str().as_bytes(),
+            Self::Grant(id) => id.as_bytes(),
             Self::Session(id) => id.as_bytes(),
             Self::All => &[],
         }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessTokenFormat, Audience, ClientId, GrantId, Lifetime, NodeNumber, ScopeSet, Seen, SessionId, Slot,
-    SlotKey, Subject, SubjectKind, Timestamp, TokenId,
+    SlotKey, StatusIndex, Subject, SubjectKind, Timestamp, TokenId,
 };
 
 /// Where a token's right to exist comes from. What is derived from a grant carries what the grant had seen when it was
@@ -43,6 +43,10 @@ pub struct AccessToken {
     pub authority: Authority,
     /// The node that answered with it before its row was written; absent where the row came first.
     pub deferred_by: Option<NodeNumber>,
+    /// Where status lists tell of it; absent for a client that did not ask for that. Tokens without a row share their
+    /// grant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_index: Option<StatusIndex>,
 }
 
 impl AccessToken {
@@ -67,6 +71,7 @@ impl AccessToken {
             expires_at: issued_at + lifetime.as_duration(),
             authority: authority.into(),
             deferred_by: None,
+            status_index: None,
         }
     }
 

@@ -134,6 +134,12 @@ pub fn start_metrics() -> Result<(RenderMetrics, JoinHandle<()>), Failure> {
         "grantry_settlements_total",
         "Rows of tokens that were answered before, by what became of them."
     );
+    describe_counter!("grantry_status_lists_made_total", "Status lists that were read and signed.");
+    describe_gauge!("grantry_status_list_bytes", "The size of the status list that was made last.");
+    describe_counter!(
+        "grantry_status_indexes_reserved_total",
+        "Places in status lists that this node has set aside for tokens."
+    );
     describe_gauge!("grantry_outbound_running_requests", "Requests of the server's own that are under way.");
     describe_counter!(
         "grantry_outbound_requests_total",

@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use grantry_protocol::{AccessTokenFormat, Ending, Epoch, LogKind, Position, Seen, SubjectKind, Timestamp};
+use grantry_protocol::{
+    AccessTokenFormat, Ending, Epoch, LogKind, Position, Seen, StatusIndex, SubjectKind, Timestamp,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
@@ -53,6 +55,13 @@ pub fn unsigned<T: TryFrom<i64, Error: Display>>(row: &Row, column: usize) -> Re
 pub fn optional_byte(row: &Row, column: usize) -> Result<Option<u8>> {
     let found: Option<i16> = get(row, column)?;
     found.map(u8::try_from).transpose().map_err(|error| unreadable(row, column, error))
+}
+
+pub fn status_index(row: &Row, column: usize) -> Result<Option<StatusIndex>> {
+    match get::<Option<i64>>(row, column)? {
+        Some(_) => unsigned(row, column).map(StatusIndex).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// An epoch and, in the next column, a position.

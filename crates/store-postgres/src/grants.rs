@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::PostgresStore;
 use crate::columns::{
     Coded, checked, from_json, get, id, id_below, optional_bytes, optional_id, optional_timestamp,
-    saturating, seen, timestamp, to_json, unreadable, unsigned, uuid,
+    saturating, seen, status_index, timestamp, to_json, unreadable, unsigned, uuid,
 };
 use crate::errors::{Cause, Error, Result};
 use crate::link::Link;
@@ -61,14 +61,14 @@ macro_rules! grant_columns {
         concat!(
             "g.id, g.slot, g.client_id, g.subject, g.subject_kind, g.scope, g.audience, g.session_id, g.seen_epoch,
              g.seen_position, g.created_at, g.expires_at, g.idle_expires_at, g.counter, g.rotated_at, g.access_token,
-             g.ended_at, ",
+             g.ended_at, g.status_index, ",
             ended_by_rule!("g", ".id")
         )
     };
 }
 
 /// The first column after them.
-const AFTER_COLUMNS: usize = 18;
+const AFTER_COLUMNS: usize = 19;
 
 fn stored_grant(row: &Row, first: usize) -> Result<StoredGrant> {
     let grant = Grant {
@@ -88,9 +88,10 @@ fn stored_grant(row: &Row, first: usize) -> Result<StoredGrant> {
             .map_err(|error| unreadable(row, first + 13, error))?,
         rotated_at: timestamp(row, first + 14)?,
         access_token: id(row, first + 15, TokenId::from_bytes)?,
+        status_index: status_index(row, first + 17)?,
     };
     let ended_at = optional_timestamp(row, first + 16)?;
-    Ok(StoredGrant { grant, ended_at, ended_by_rule: get(row, first + 17)? })
+    Ok(StoredGrant { grant, ended_at, ended_by_rule: get(row, first + 18)? })
 }
 
 pub const GRANTS_FIND: Statement = Statement {
@@ -196,10 +197,11 @@ pub const GRANTS_INSERT: Statement = Statement {
     name: "grants_insert",
     sql: "INSERT INTO grants (id, slot, is_last_of_slot, client_id, subject, subject_kind, scope, audience, session_id,
                               seen_epoch, seen_position, created_at, expires_at, idle_expires_at, counter, rotated_at,
-                              access_token, ended_at)
+                              access_token, ended_at, status_index)
           SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::boolean[], $4::text[], $5::text[], $6::smallint[],
                                $7::text[], $8::text[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[],
-                               $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::uuid[], $18::bigint[])",
+                               $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::uuid[], $18::bigint[],
+                               $19::bigint[])",
     types: &[
         Type::UUID_ARRAY,
         Type::BYTEA_ARRAY,
@@ -218,6 +220,7 @@ pub const GRANTS_INSERT: Statement = Statement {
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
     ],
 };
@@ -245,7 +248,9 @@ pub async fn grants_insert(link: &Link, grants: &[(&StoredGrant, bool)]) -> Resu
         .collect();
     let sessions: Vec<Option<Uuid>> =
         sorted.iter().map(|(stored, _)| stored.grant.session.map(|id| uuid(id.as_bytes()))).collect();
-    let params: [&(dyn ToSql + Sync); 18] = [
+    let status_indexes: Vec<Option<i64>> =
+        sorted.iter().map(|(stored, _)| stored.grant.status_index.map(|index| saturating(index.0))).collect();
+    let params: [&(dyn ToSql + Sync); 19] = [
         &sorted.iter().map(|(stored, _)| uuid(stored.grant.id.as_bytes())).collect::<Vec<_>>(),
         &slots,
         &sorted.iter().map(|(_, is_last)| *is_last).collect::<Vec<_>>(),
@@ -264,6 +269,7 @@ pub async fn grants_insert(link: &Link, grants: &[(&StoredGrant, bool)]) -> Resu
         &of(|grant| grant.rotated_at.as_millis()),
         &sorted.iter().map(|(stored, _)| uuid(stored.grant.access_token.as_bytes())).collect::<Vec<_>>(),
         &sorted.iter().map(|(stored, _)| stored.ended_at.map(Timestamp::as_millis)).collect::<Vec<_>>(),
+        &status_indexes,
     ];
     link.execute(&GRANTS_INSERT, &params).await.map(drop)
 }

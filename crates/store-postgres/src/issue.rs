@@ -79,9 +79,10 @@ macro_rules! take_slots {
             "WITH w AS MATERIALIZED (
                  SELECT w.* FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::smallint[], $6::text[],
                                         $7::text[], $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[],
-                                        $12::bigint[], $13::uuid[], $14::uuid[], $15::smallint[], $16::uuid[])
+                                        $12::bigint[], $13::uuid[], $14::uuid[], $15::smallint[], $16::bigint[],
+                                        $17::uuid[])
                      AS w(id, slot, client_id, subject, subject_kind, scope, audience, format, issued_at, expires_at,
-                          seen_epoch, seen_position, grant_id, session_id, deferred_by, displaced)
+                          seen_epoch, seen_position, grant_id, session_id, deferred_by, status_index, displaced)
                  LEFT JOIN LATERAL (SELECT true AS is_written FROM tokens WHERE id = w.id LIMIT 1) t ON true
                  CROSS JOIN log_head h
                  WHERE t.is_written IS NULL",
@@ -96,9 +97,10 @@ macro_rules! take_slots {
             "    RETURNING holder
              )
              INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format, issued_at,
-                                 expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by)
+                                 expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by,
+                                 status_index)
              SELECT id, slot, client_id, subject, subject_kind, scope, audience, format, issued_at,
-                    expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by
+                    expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by, status_index
              FROM w WHERE (id IN (SELECT holder FROM won)) IS TRUE RETURNING id"
         )
     };
@@ -111,8 +113,8 @@ pub const TOKENS_ISSUE: Statement = Statement {
         "",
         concat!(
             "s.holder = excluded.displaced OR s.expires_at <= ",
-            now!("$18"),
-            " + ($17::bigint[])[array_position($1, excluded.holder)] "
+            now!("$19"),
+            " + ($18::bigint[])[array_position($1, excluded.holder)] "
         )
     ),
     types: token_column_types!(Type::UUID_ARRAY, Type::INT8_ARRAY, Type::INT8),
@@ -125,13 +127,13 @@ pub const TOKENS_SETTLE: Statement = Statement {
     sql: take_slots!(
         concat!(
             " AND w.expires_at > ",
-            now!("$17"),
+            now!("$18"),
             " AND NOT coalesce((h.last_rule_epoch, h.last_rule_position) > (w.seen_epoch, w.seen_position), false)
               AND (SELECT e.id FROM early_ends e WHERE e.id = w.id) IS NULL"
         ),
         concat!(
             "s.expires_at <= ",
-            now!("$17"),
+            now!("$18"),
             " OR (s.holder = excluded.displaced AND s.holder < excluded.holder) "
         )
     ),

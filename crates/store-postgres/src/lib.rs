@@ -51,6 +51,7 @@ mod slots;
 mod statement;
 #[cfg(feature = "testing")]
 pub mod statements;
+mod status_lists;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -3,7 +3,9 @@
 //! A migration is a file of SQL. Its first line says the oldest version of the code (which is the number of migrations
 //! that it knows) that still works with the schema afterwards: `-- oldest code: 1`. A migration is one transaction,
 //! unless its second line is `-- without a transaction`; then its statements, each ending with `;` at the end of a line,
-//! run one by one, for `CREATE INDEX CONCURRENTLY`, and have to bear being run again after a failure half-way.
+//! run one by one, for `CREATE INDEX CONCURRENTLY`, and have to bear being run again after a failure half-way. The same
+//! goes for one whose second line is `-- for each partition of TABLE without INDEX`: its statements are run for each
+//! partition that has no part of this index yet, with the partition's name for `{partition}`.
 //!
 //! Nodes that start together take turns by the lock of the one row of `schema_version`. No advisory locks: poolers and
 //! PostgreSQL-like clusters do not have them.
@@ -26,6 +28,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_applied.sql"),
     include_str!("migrations/0003_settings.sql"),
+    include_str!("migrations/0004_status_lists.sql"),
+    include_str!("migrations/0005_grants_by_status.sql"),
+    include_str!("migrations/0006_tokens_by_status.sql"),
 ];
 
 /// For all that opening or migrating does; building an index of a large table takes its time.
@@ -198,13 +203,18 @@ async fn apply(connector: &Connector, link: &Link, number: usize, sql: &str) -> 
     if state(link, &STATE_LOCK).await?.version >= number {
         return link.commit().await;
     }
-    if header.in_transaction {
+    if header.how == How::InTransaction {
         link.batch(sql).await?;
     } else {
         // The turn is held meanwhile. The last statement's snapshot would be, too, until another one comes, and an index
         // that is built concurrently waits for every snapshot from before.
         link.batch("SELECT").await?;
-        statement_by_statement(connector, sql).await?;
+        let mut own = connector.connect(Instant::now() + connector.patience, connector.patience).await?;
+        own.allow(PATIENCE);
+        match header.how {
+            How::ForEachPartition { parent, index } => for_each_partition(&own, sql, parent, index).await?,
+            _ => statement_by_statement(&own, sql).await?,
+        }
     }
     let numbers = [number, header.oldest_code].map(|number| i32::try_from(number).unwrap_or(i32::MAX));
     link.execute(&STATE_UPDATE, &[&numbers[0], &numbers[1]]).await?;
@@ -217,29 +227,66 @@ const IS_THERE: Statement = Statement {
     types: &[],
 };
 
-async fn statement_by_statement(connector: &Connector, sql: &str) -> Result<()> {
-    let mut link = connector.connect(Instant::now() + connector.patience, connector.patience).await?;
-    link.allow(PATIENCE);
+async fn statement_by_statement(link: &Link, sql: &str) -> Result<()> {
     for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
         link.batch(statement).await?;
     }
     Ok(())
 }
 
-struct Header {
-    oldest_code: usize,
-    in_transaction: bool,
+/// Those that are being dropped are left as they are: nothing is inserted into them any more.
+const PARTITIONS_WITHOUT: Statement = Statement {
+    name: "partitions_without_index",
+    sql: "SELECT p.name FROM partitions p
+          WHERE p.parent = $1 AND NOT p.dropping AND NOT EXISTS (
+              SELECT FROM pg_index i JOIN pg_inherits h ON h.inhrelid = i.indexrelid
+              WHERE i.indrelid = to_regclass(p.name) AND h.inhparent = to_regclass($2))
+          ORDER BY p.from_time",
+    types: &[Type::TEXT, Type::TEXT],
+};
+
+async fn partitions_without(link: &Link, parent: &str, index: &str) -> Result<Vec<String>> {
+    let rows = link.query(&PARTITIONS_WITHOUT, &[&parent, &index]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-impl Header {
-    fn of(sql: &str) -> Result<Self> {
+async fn for_each_partition(link: &Link, sql: &str, parent: &str, index: &str) -> Result<()> {
+    for name in partitions_without(link, parent, index).await? {
+        if let Err(error) = statement_by_statement(link, &sql.replace("{partition}", &name)).await
+            && partitions_without(link, parent, index).await?.contains(&name)
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum How<'m> {
+    InTransaction,
+    StatementByStatement,
+    ForEachPartition { parent: &'m str, index: &'m str },
+}
+
+struct Header<'m> {
+    oldest_code: usize,
+    how: How<'m>,
+}
+
+impl<'m> Header<'m> {
+    fn of(sql: &'m str) -> Result<Self> {
         let mut lines = sql.lines();
         let oldest_code = lines.next().and_then(|line| line.strip_prefix("-- oldest code: ")?.parse().ok());
         let missing = || Error::new(Cause::Corrupt, "a migration does not say which code works with it");
-        Ok(Self {
-            oldest_code: oldest_code.ok_or_else(missing)?,
-            in_transaction: lines.next() != Some("-- without a transaction"),
-        })
+        let second = lines.next().unwrap_or_default();
+        let partitions =
+            second.strip_prefix("-- for each partition of ").and_then(|of| of.split_once(" without "));
+        let how = match partitions {
+            Some((parent, index)) => How::ForEachPartition { parent, index },
+            None if second == "-- without a transaction" => How::StatementByStatement,
+            None => How::InTransaction,
+        };
+        Ok(Self { oldest_code: oldest_code.ok_or_else(missing)?, how })
     }
 }
 
@@ -256,8 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn a_migration_can_be_for_partitions() {
+        let header =
+            Header::of("-- oldest code: 3\n-- for each partition of a without b\nSELECT 1;").unwrap();
+        assert_eq!(header.how, How::ForEachPartition { parent: "a", index: "b" });
+    }
+
+    #[test]
     fn a_migration_can_ask_for_no_transaction() {
         let header = Header::of("-- oldest code: 3\n-- without a transaction\nSELECT 1;").unwrap();
-        assert_eq!((header.oldest_code, header.in_transaction), (3, false));
+        assert_eq!((header.oldest_code, header.how), (3, How::StatementByStatement));
     }
 }

@@ -14,6 +14,7 @@ use crate::listener::notify;
 use crate::nodes::node_applied_upsert;
 use crate::pipeline::pipelined;
 use crate::statement::{Statement, now};
+use crate::status_lists::head_skip;
 use crate::store::{reading, transact};
 
 /// The most entries that one statement appends: each of them walks through the arrays that they come in.
@@ -78,6 +79,7 @@ impl Revocations for PostgresStore {
             }
             if raise_epoch {
                 link.execute(&EPOCH_RAISE, &[]).await?;
+                head_skip(link).await?;
             }
             for entries in entries.chunks(APPENDED) {
                 log_append(link, entries, self.time.param()).await?;

@@ -4,7 +4,7 @@ pub use crate::prepared::PREPARED;
 use crate::statement::Statement;
 use crate::{
     assertions, audit, clients, early_ends, grants, keys, nodes, retention, revocations, rules, settings,
-    slots, tokens, turns,
+    slots, status_lists, tokens, turns,
 };
 
 /// Those that run now and then, and whose plan nobody waits for.
@@ -40,6 +40,11 @@ pub const OCCASIONAL: &[&Statement] = &[
     &settings::SETTINGS_SELECT,
     &settings::SETTINGS_UPDATE,
     &slots::SLOTS_SWEEP,
+    &status_lists::HEAD_ADVANCE,
+    &status_lists::HEAD_LOCK,
+    &status_lists::HEAD_UPDATE,
+    &status_lists::LISTS_IN_USE,
+    &status_lists::LIST_ENDED,
     &tokens::LAST_AMONG,
     &tokens::TOKENS_COUNT,
     &tokens::TOKENS_LAST_EXPIRY,

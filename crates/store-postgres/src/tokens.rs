@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::PostgresStore;
 use crate::columns::{
     Coded, bytes, checked, from_json, get, id, id_below, optional_byte, optional_id, optional_timestamp,
-    saturating, seen, timestamp, to_json, unsigned, uuid,
+    saturating, seen, status_index, timestamp, to_json, unsigned, uuid,
 };
 use crate::errors::Result;
 use crate::link::{Begin, Link};
@@ -103,7 +103,7 @@ macro_rules! token_columns {
         concat!(
             "t.id, t.slot, t.client_id, t.subject, t.subject_kind, t.scope, t.audience, t.format, t.issued_at,
              t.expires_at, t.seen_epoch, t.seen_position, t.grant_id, t.session_id, t.deferred_by, t.ended,
-             coalesce((SELECT s.holder FROM slots s WHERE s.slot = t.slot) = t.id, false), ",
+             t.status_index, coalesce((SELECT s.holder FROM slots s WHERE s.slot = t.slot) = t.id, false), ",
             ended_by_rule!("t", ".grant_id")
         )
     };
@@ -137,12 +137,13 @@ fn stored_token(row: &Row, first: usize) -> Result<StoredToken> {
             session: optional_id(row, first + 13, SessionId::from_bytes)?,
         },
         deferred_by: optional_byte(row, first + 14)?.and_then(NodeNumber::new),
+        status_index: status_index(row, first + 16)?,
     };
     Ok(StoredToken {
         token,
         ended: Ending::of_optional_column(row, first + 15)?,
-        holds_slot: get(row, first + 16)?,
-        ended_by_rule: get(row, first + 17)?,
+        holds_slot: get(row, first + 17)?,
+        ended_by_rule: get(row, first + 18)?,
     })
 }
 
@@ -350,6 +351,7 @@ pub struct TokenColumns<'t> {
     grants: Vec<Option<Uuid>>,
     sessions: Vec<Option<Uuid>>,
     deferred_by: Vec<Option<i16>>,
+    status_indexes: Vec<Option<i64>>,
 }
 
 impl<'t> TokenColumns<'t> {
@@ -376,10 +378,11 @@ impl<'t> TokenColumns<'t> {
         self.grants.push(grant.map(|id| uuid(id.as_bytes())));
         self.sessions.push(session.map(|id| uuid(id.as_bytes())));
         self.deferred_by.push(token.deferred_by.map(|number| number.get().into()));
+        self.status_indexes.push(token.status_index.map(|index| saturating(index.0)));
         Ok(())
     }
 
-    pub fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+    pub fn params(&self) -> [&(dyn ToSql + Sync); 16] {
         [
             &self.ids,
             &self.slots,
@@ -396,6 +399,7 @@ impl<'t> TokenColumns<'t> {
             &self.grants,
             &self.sessions,
             &self.deferred_by,
+            &self.status_indexes,
         ]
     }
 }
@@ -419,6 +423,7 @@ macro_rules! token_column_types {
             Type::UUID_ARRAY,
             Type::UUID_ARRAY,
             Type::INT2_ARRAY,
+            Type::INT8_ARRAY,
             $($more),*
         ]
     };
@@ -429,10 +434,10 @@ pub(crate) use token_column_types;
 pub const TOKENS_INSERT: Statement = Statement {
     name: "tokens_insert",
     sql: "INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format, issued_at, expires_at,
-                              seen_epoch, seen_position, grant_id, session_id, deferred_by, ended)
+                              seen_epoch, seen_position, grant_id, session_id, deferred_by, status_index, ended)
           SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[],
                                $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::uuid[],
-                               $14::uuid[], $15::smallint[], $16::smallint[])",
+                               $14::uuid[], $15::smallint[], $16::bigint[], $17::smallint[])",
     types: token_column_types!(Type::INT2_ARRAY),
 };
 

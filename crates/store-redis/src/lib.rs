@@ -25,6 +25,7 @@ mod revocations;
 mod rows;
 mod script;
 mod settings;
+mod status_lists;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;

@@ -34,6 +34,11 @@ impl Names {
         self.key("tokens")
     }
 
+    /// Ids of tokens that have a place in a status list, by that place.
+    pub fn tokens_by_status(&self) -> Key {
+        self.key("tokens_by_status")
+    }
+
     pub fn slot(&self, slot: SlotKey) -> Key {
         self.key(&format!("slot:{}", hex(slot.as_bytes())))
     }
@@ -54,6 +59,16 @@ impl Names {
     /// All grant ids, in order.
     pub fn grants(&self) -> Key {
         self.key("grants")
+    }
+
+    /// Ids of grants that have a place in a status list, by that place.
+    pub fn grants_by_status(&self) -> Key {
+        self.key("grants_by_status")
+    }
+
+    /// Which places of status lists were given out.
+    pub fn status_head(&self) -> Key {
+        self.key("status_head")
     }
 
     pub fn grants_of(&self, subject: &Subject) -> Key {

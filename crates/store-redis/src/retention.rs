@@ -176,13 +176,17 @@ impl Rows {
     /// Answers whether it held its slot.
     fn token_forget(&mut self, id: TokenId) -> RowResult<bool> {
         let row: Option<TokenRow> = self.get(self.names.token(id))?;
-        let mut held = false;
+        let (text, mut held) = (id.to_string(), false);
+        // A row that has left by itself does not tell.
+        if row.as_ref().is_none_or(|row| row.token.status_index.is_some()) {
+            self.command("ZREM", self.names.tokens_by_status(), &[text.as_bytes()]);
+        }
         if let Some(TokenRow { token, .. }) = row {
             held = grantry_store::ReadRows::holder(self, token.slot)?.is_some_and(|holder| holder.id == id);
             self.slot_free(token.slot, id)?;
         }
         self.remove(self.names.token(id));
-        self.command("ZREM", self.names.tokens(), &[id.to_string().as_bytes()]);
+        self.command("ZREM", self.names.tokens(), &[text.as_bytes()]);
         Ok(held)
     }
 
@@ -191,6 +195,7 @@ impl Rows {
         let text = id.to_string();
         let Some(row) = self.grant_row(id)? else {
             self.command("ZREM", self.names.grants(), &[text.as_bytes()]);
+            self.command("ZREM", self.names.grants_by_status(), &[text.as_bytes()]);
             return Ok(true);
         };
         let stored = StoredGrant { grant: row.grant, ended_at: row.ended_at, ended_by_rule: false };
@@ -205,6 +210,9 @@ impl Rows {
         self.remove(self.names.grant(id));
         self.command("ZREM", self.names.grants(), &[text.as_bytes()]);
         self.command("ZREM", self.names.grants_of(&stored.grant.subject), &[text.as_bytes()]);
+        if stored.grant.status_index.is_some() {
+            self.command("ZREM", self.names.grants_by_status(), &[text.as_bytes()]);
+        }
         Ok(true)
     }
 }

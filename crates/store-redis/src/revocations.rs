@@ -59,6 +59,7 @@ impl Revocations for RedisStore {
             if merge.raise_epoch {
                 head.epoch = Epoch(merge.from.epoch.0 + 1);
                 rows.put_log_head(&head)?;
+                rows.status_head_skip()?;
             }
             for LogEntry { kind, key, keep_until, .. } in &merge.entries {
                 rows.log_append(*kind, key.clone(), *keep_until)?;

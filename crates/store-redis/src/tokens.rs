@@ -15,7 +15,7 @@ use crate::rows::{RowError, RowResult, Rows};
 use crate::writes::TokenRow;
 
 /// Rows that are looked at together where all are walked through.
-const PAGE: usize = 500;
+pub const PAGE: usize = 500;
 
 #[async_trait]
 impl Tokens for RedisStore {

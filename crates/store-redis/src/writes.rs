@@ -1,7 +1,7 @@
 //! The rows of tokens, slots and grants, as the decisions in `grantry-store` want them.
 
 use grantry_protocol::{
-    AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
+    AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, StatusIndex, Timestamp, TokenId,
 };
 use grantry_store::{
     AssertionKey, AuditEntry, GrantRotation, Holder, NodeId, ReadRows, StoredGrant, StoredToken, Unwritten,
@@ -95,7 +95,12 @@ impl WriteRows for Rows {
 
     fn token_insert(&mut self, token: &AccessToken, ended: Option<Ending>) -> RowResult<()> {
         self.put_token(&TokenRow { token: token.clone(), ended })?;
-        self.command("ZADD", self.names.tokens(), &[b"0", token.id.to_string().as_bytes()]);
+        let id = token.id.to_string();
+        self.command("ZADD", self.names.tokens(), &[b"0", id.as_bytes()]);
+        if let Some(StatusIndex(place)) = token.status_index {
+            let place = place.to_string();
+            self.command("ZADD", self.names.tokens_by_status(), &[place.as_bytes(), id.as_bytes()]);
+        }
         Ok(())
     }
 
@@ -137,6 +142,10 @@ impl WriteRows for Rows {
         let id = grant.id.to_string();
         self.command("ZADD", self.names.grants(), &[b"0", id.as_bytes()]);
         self.command("ZADD", self.names.grants_of(&grant.subject), &[b"0", id.as_bytes()]);
+        if let Some(StatusIndex(place)) = grant.status_index {
+            let place = place.to_string();
+            self.command("ZADD", self.names.grants_by_status(), &[place.as_bytes(), id.as_bytes()]);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use grantry_protocol::{
-    Epoch, Grant, GrantId, Position, Seen, SessionId, SlotKey, Subject, Timestamp, TokenId,
+    Epoch, Grant, GrantId, Position, Seen, SessionId, SlotKey, StatusIndex, Subject, Timestamp, TokenId,
 };
 use grantry_store::{GrantRotation, Grants, Result, StoredGrant, judge_unstored_grant};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -59,7 +59,7 @@ macro_rules! select_stored {
         concat!(
             "SELECT id, slot, client_id, subject, subject_kind, scope, audience, session_id, seen_epoch,
                     seen_position, created_at, expires_at, idle_expires_at, counter, rotated_at, access_token,
-                    ended_at
+                    ended_at, status_index
              FROM grants ",
             $where
         )
@@ -109,6 +109,7 @@ fn stored_grant(row: &Row<'_>) -> rusqlite::Result<StoredGrant> {
         counter: row.get(13)?,
         rotated_at: timestamp(row, 14)?,
         access_token: TokenId::from_bytes(row.get(15)?),
+        status_index: row.get::<_, Option<_>>(17)?.map(StatusIndex),
     };
     Ok(StoredGrant { grant, ended_at: optional_timestamp(row, 16)?, ended_by_rule: false })
 }
@@ -124,8 +125,8 @@ pub fn slots_grant_displace(connection: &Connection, slot: SlotKey) -> rusqlite:
 const GRANT_INSERT: &str = "
     INSERT INTO grants (id, slot, is_last_of_slot, client_id, subject, subject_kind, scope, audience, session_id,
                         seen_epoch, seen_position, created_at, expires_at, idle_expires_at, counter, rotated_at,
-                        access_token)
-    VALUES (?1, ?2, ?2 IS NOT NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                        access_token, status_index)
+    VALUES (?1, ?2, ?2 IS NOT NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 pub fn grant_insert(connection: &Connection, grant: &Grant) -> rusqlite::Result<()> {
     connection.prepare_cached(GRANT_INSERT)?.execute(params![
@@ -145,6 +146,7 @@ pub fn grant_insert(connection: &Connection, grant: &Grant) -> rusqlite::Result<
         grant.counter,
         grant.rotated_at.as_millis(),
         grant.access_token.as_bytes(),
+        grant.status_index.map(|index| saturating(index.0)),
     ])?;
     Ok(())
 }

@@ -43,6 +43,7 @@ mod scratch;
 mod settings;
 #[cfg(test)]
 mod statements;
+mod status_lists;
 mod tokens;
 mod transfer;
 mod turnstile;

@@ -6,8 +6,9 @@
 //! 1. Refuse what is not a whole backup of a store, before anything is touched.
 //! 2. Copy it to a file of its own beside the store, look whether it is sound, and bring its schema up to date.
 //! 3. Stand in the turnstile: the servers' writes wait from here on, at most for their own patience.
-//! 4. Write into the copy what must not be forgotten: the epoch and the rule, the deed, the keys of the same
-//!    deployment that were made or revoked since, the assertions that were used.
+//! 4. Write into the copy what must not be forgotten: the epoch and the rule, the deed, that numbers of status lists
+//!    may have been given out since, the keys of the same deployment that were made or revoked since, the assertions
+//!    that were used.
 //! 5. Replace the store's content in one commit. The servers find it at their next transaction, and their readers
 //!    finish with what they had begun; killed before the commit, the store is the old one.
 
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use grantry_protocol::{Clock, Epoch, LogHead, Timestamp};
-use grantry_store::AuditEntry;
+use grantry_store::{AuditEntry, StatusHead};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -31,6 +32,7 @@ use crate::options::SqliteOptions;
 use crate::patience::Patience;
 use crate::revocations::{epoch_begin, log_head_select};
 use crate::schema;
+use crate::status_lists;
 
 /// How long the readers of the write-ahead log are waited for in the end.
 const FOLDING: Duration = Duration::from_millis(500);
@@ -118,9 +120,17 @@ fn amend(
     let epoch = Epoch(from.epoch.max(replaced.epoch).0 + 1);
     epoch_begin(&transaction, &from, epoch, keep_until, now)?;
     audit_insert(&transaction, &deed(&from, &replaced, epoch, now))?;
+    status_indexes_skip(present, &transaction)?;
     keys_carry_over(present, &transaction)?;
     assertions_carry_over(present, &transaction, now)?;
     transaction.commit()
+}
+
+/// Tokens that were issued since the backup have numbers, too, and are ended as all are.
+fn status_indexes_skip(present: &Connection, next: &Connection) -> rusqlite::Result<()> {
+    let (from, replaced) = (status_lists::head_select(next)?, status_lists::head_select(present)?);
+    let latest = StatusHead { next: from.next.max(replaced.next), ..from };
+    status_lists::head_update(next, latest.restored())
 }
 
 fn deed(from: &LogHead, replaced: &LogHead, epoch: Epoch, now: Timestamp) -> AuditEntry {

@@ -13,6 +13,7 @@ use crate::columns::{saturating, timestamp};
 use crate::errors::unreadable;
 use crate::nodes::{node_applied_upsert, node_select};
 use crate::readers::Snapshot;
+use crate::status_lists;
 use crate::writer::WriteTx;
 
 /// How long an answer waits for the row that says what its node has applied.
@@ -76,6 +77,7 @@ fn merge(tx: &mut WriteTx<'_>, merge: &Merge) -> rusqlite::Result<MergeOutcome> 
     }
     if merge.raise_epoch {
         tx.raise_epoch()?;
+        status_lists::head_update(tx, status_lists::head_select(tx)?.after_loss())?;
     }
     for entry in &merge.entries {
         tx.announce(entry.kind, &entry.key, entry.keep_until)?;

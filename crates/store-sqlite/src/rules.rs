@@ -21,6 +21,45 @@ pub fn is_ended_by_rule(
     Ok(false)
 }
 
+/// The same of the row of the alias `$row`, a token or a grant with the id in its column `$grant`, within a statement.
+/// `$last` is the last rule there is: most rows have seen it.
+macro_rules! ended_by_rule {
+    ($row:literal, $grant:literal, $last:literal) => {
+        concat!(
+            $last,
+            " > (",
+            $row,
+            ".seen_epoch, ",
+            $row,
+            ".seen_position) AND (",
+            crate::rules::rule_about!("2", $row, $row, ".slot"),
+            " OR ",
+            crate::rules::rule_about!("3", $row, "CAST(", $row, ".client_id AS BLOB)"),
+            " OR ",
+            crate::rules::rule_about!("4", $row, "CAST(", $row, ".subject AS BLOB)"),
+            " OR ",
+            crate::rules::rule_about!("5", $row, "x''"),
+            " OR ",
+            crate::rules::rule_about!("7", $row, $row, ".", $grant),
+            " OR ",
+            crate::rules::rule_about!("8", $row, $row, ".session_id"),
+            ")"
+        )
+    };
+}
+
+macro_rules! rule_about {
+    ($kind:literal, $row:literal, $($key:literal),+) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM revocation_log r
+                     WHERE r.kind IN (2, 3, 4, 5, 7, 8) AND r.kind = ", $kind, " AND r.key = ", $($key),+,
+            " AND (r.epoch, r.position) > (", $row, ".seen_epoch, ", $row, ".seen_position))"
+        )
+    };
+}
+
+pub(crate) use {ended_by_rule, rule_about};
+
 const LAST_RULE_SELECT: &str = "
     SELECT epoch, position FROM revocation_log INDEXED BY rules_by_position
     WHERE kind IN (2, 3, 4, 5, 7, 8) ORDER BY epoch DESC, position DESC LIMIT 1";

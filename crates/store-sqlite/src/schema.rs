@@ -13,6 +13,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0003_deferred.sql")),
     M::up(include_str!("migrations/0004_applied.sql")),
     M::up(include_str!("migrations/0005_settings.sql")),
+    M::up(include_str!("migrations/0006_status_lists.sql")),
 ];
 
 /// Set by the first migration.

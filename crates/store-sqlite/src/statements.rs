@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::scratch::Scratch;
 use crate::{
     SqliteOptions, assertions, audit, clients, early_ends, grants, nodes, retention, revocations, rules,
-    settings, tokens,
+    settings, status_lists, tokens,
 };
 
 /// Indexes that a hot statement enters at one end and leaves after the first entry or two.
@@ -24,6 +24,7 @@ fn hot() -> impl Iterator<Item = &'static str> {
         &retention::HOT,
         &rules::HOT,
         &settings::HOT,
+        &status_lists::HOT,
     ]
     .concat()
     .into_iter()

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, Authority, Ending, Epoch, GrantId, NodeNumber, Position, Seen, SessionId, SlotKey, Subject,
-    Timestamp, TokenId,
+    AccessToken, Authority, Ending, Epoch, GrantId, NodeNumber, Position, Seen, SessionId, SlotKey,
+    StatusIndex, Subject, Timestamp, TokenId,
 };
 use grantry_store::{
     DeferredToken, Holder, Issue, ReadRows, Result, StoredToken, TokenPage, TokenWrite, Tokens, WriteOutcome,
@@ -120,7 +120,8 @@ macro_rules! select_stored {
         concat!(
             "SELECT t.id, t.slot, t.client_id, t.subject, t.subject_kind, t.scope, t.audience, t.format,
                     t.issued_at, t.expires_at, t.seen_epoch, t.seen_position, t.grant_id, t.session_id, t.ended,
-                    t.deferred_by, EXISTS (SELECT 1 FROM slots WHERE slot = t.slot AND holder = t.id)
+                    t.deferred_by, EXISTS (SELECT 1 FROM slots WHERE slot = t.slot AND holder = t.id),
+                    t.status_index
              FROM tokens t ",
             $where
         )
@@ -201,6 +202,7 @@ fn stored_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
             session: row.get::<_, Option<_>>(13)?.map(SessionId::from_bytes),
         },
         deferred_by: row.get::<_, Option<u8>>(15)?.and_then(NodeNumber::new),
+        status_index: row.get::<_, Option<_>>(17)?.map(StatusIndex),
     };
     let ended = row.get::<_, Option<i64>>(14)?.map(|_| Ending::of_column(row, 14)).transpose()?;
     Ok(StoredToken { token, ended, holds_slot: row.get(16)?, ended_by_rule: false })
@@ -214,8 +216,9 @@ pub fn token_exists(connection: &Connection, id: TokenId) -> rusqlite::Result<bo
 
 const TOKEN_INSERT: &str = "
     INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format,
-                        issued_at, expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by, ended)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                        issued_at, expires_at, seen_epoch, seen_position, grant_id, session_id, deferred_by, ended,
+                        status_index)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 pub fn token_insert(
     connection: &Connection,
@@ -239,6 +242,7 @@ pub fn token_insert(
         token.authority.session.as_ref().map(SessionId::as_bytes),
         token.deferred_by.map(NodeNumber::get),
         ended.map(Ending::code),
+        token.status_index.map(|index| saturating(index.0)),
     ])?;
     Ok(())
 }

@@ -157,6 +157,7 @@ fn grant_with_row<R: ReadRows>(rows: &mut R, origin: &Grant) -> Result<(StoredGr
         grant.rotated_at = row.grant.rotated_at;
         grant.idle_expires_at = row.grant.idle_expires_at;
         grant.access_token = row.grant.access_token;
+        grant.status_index = row.grant.status_index;
         ended_at = row.ended_at;
         ended_by_rule |= row.ended_by_rule;
     }
@@ -243,7 +244,10 @@ fn open<R: WriteRows>(rows: &mut R, opening: &Opening) -> Result<WriteOutcome, R
         (OpenDecision::Yield | OpenDecision::Open, _) => {}
     }
     rows.grant_insert(grant)?;
-    displace_and_insert(rows, &opening.token, opening.policy)?;
+    displace(rows, &opening.token, opening.policy)?;
+    if opening.is_stored {
+        insert(rows, &opening.token, None)?;
+    }
     Ok(WriteOutcome::Opened)
 }
 
@@ -419,16 +423,6 @@ fn recorded<R: WriteRows>(
         rows.record(audit)?;
     }
     Ok(outcome)
-}
-
-/// Gives the token its slot, whoever holds it.
-fn displace_and_insert<R: WriteRows>(
-    rows: &mut R,
-    token: &AccessToken,
-    policy: ActiveTokenPolicy,
-) -> Result<(), R::Error> {
-    displace(rows, token, policy)?;
-    insert(rows, token, None)
 }
 
 /// What becomes of the slot's holder where the token comes in its place.

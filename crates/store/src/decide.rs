@@ -283,6 +283,7 @@ mod tests {
             counter,
             rotated_at: Timestamp::from_secs(970),
             access_token: id(8),
+            status_index: None,
         };
         StoredGrant { grant, ended_at: None, ended_by_rule: false }
     }
@@ -366,8 +367,12 @@ mod tests {
     #[test]
     fn who_gets_a_grants_slot() {
         let Rotation { token, policy, .. } = rotation(0, true);
-        let opening =
-            |slot| Opening { grant: Grant { slot, ..grant(0).grant }, token: token.clone(), policy };
+        let opening = |slot| Opening {
+            grant: Grant { slot, ..grant(0).grant },
+            token: token.clone(),
+            is_stored: true,
+            policy,
+        };
         let (own, none) = (opening(Some(token.slot)), opening(None));
         let live = grant(3);
         let over = StoredGrant { ended_at: Some(NOW), ..grant(3) };

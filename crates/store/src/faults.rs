@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use grantry_protocol::{
     AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
-    SlotKey, Subject, Timestamp, TokenId,
+    SlotKey, StatusIndex, Subject, Timestamp, TokenId,
 };
 use tokio::sync::watch;
 
@@ -14,8 +15,8 @@ use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
     DeferredToken, Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, LogView, Merge, MergeOutcome,
     Node, NodeId, Nodes, Observed, Probe, Replication, ReplicationState, Result, Retention, Revocations,
-    RuleAppend, Settings, SettingsChange, SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings,
-    StoredToken, Swept, TokenPage, TokenWrite, TokenWriters, Tokens, WriteOutcome,
+    RuleAppend, Settings, SettingsChange, SettingsOutcome, StatusLists, Store, StoreError, StoredGrant,
+    StoredSettings, StoredToken, Swept, TokenPage, TokenWrite, TokenWriters, Tokens, WriteOutcome,
 };
 
 /// What the next matching call meets.
@@ -109,6 +110,7 @@ impl Tokens for FaultyStore {
         let poison = *lock(&self.poison);
         let is_poison = |write: &TokenWrite| match write {
             TokenWrite::Issue(issue) | TokenWrite::Settle(issue) => Some(issue.token.id) == poison,
+            TokenWrite::EndSlot(end) => Some(end.token.id) == poison,
             _ => false,
         };
         if batch.iter().any(is_poison) {
@@ -350,5 +352,21 @@ impl Retention for FaultyStore {
     ) -> Result<GrantsSwept> {
         self.count();
         self.inner.retention_sweep_grants(after, retention, limit).await
+    }
+}
+
+#[async_trait]
+impl StatusLists for FaultyStore {
+    async fn status_index_reserve(&self, count: u32) -> Result<Range<u64>> {
+        self.count();
+        self.inner.status_index_reserve(count).await
+    }
+
+    async fn status_list_ended(&self, list: u64) -> Result<Vec<StatusIndex>> {
+        self.read(self.inner.status_list_ended(list)).await
+    }
+
+    async fn status_lists_in_use(&self) -> Result<Range<u64>> {
+        self.read(self.inner.status_lists_in_use()).await
     }
 }

@@ -24,6 +24,7 @@ mod replication;
 mod retention;
 mod revocations;
 mod settings;
+mod status_lists;
 mod tokens;
 pub mod transfer;
 mod writes;
@@ -48,6 +49,7 @@ pub use replication::{Replication, ReplicationMode, ReplicationState, Standby};
 pub use retention::{GrantsSwept, Retention, Swept};
 pub use revocations::{LogView, Merge, MergeOutcome, Probe, Revocations, RuleAppend};
 pub use settings::{ClusterId, Settings, SettingsChange, SettingsOutcome, StoredSettings};
+pub use status_lists::{MAX_STATUS_INDEXES, StatusHead, StatusLists, check_reservation};
 pub use tokens::{DeferredToken, StoredToken, TokenPage, TokenWriters, Tokens};
 pub use writes::{
     AssertionKey, Issue, Opening, RevokeOutcome, Rotation, RotationOutcome, Settlement, SlotEnd, TokenWrite,
@@ -67,7 +69,17 @@ pub struct Observed<T> {
 
 /// Everything that a back end has to be.
 pub trait Store:
-    AuditTrail + Clients + Grants + Keys + Nodes + Replication + Retention + Revocations + Settings + Tokens
+    AuditTrail
+    + Clients
+    + Grants
+    + Keys
+    + Nodes
+    + Replication
+    + Retention
+    + Revocations
+    + Settings
+    + StatusLists
+    + Tokens
 {
 }
 
@@ -81,6 +93,7 @@ impl<S> Store for S where
         + Retention
         + Revocations
         + Settings
+        + StatusLists
         + Tokens
         + ?Sized
 {

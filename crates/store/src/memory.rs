@@ -1,15 +1,15 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use grantry_protocol::{
     AccessToken, Client, ClientId, Clock, Ending, GrantId, LogEntry, LogHead, LogKind, Position, RuleKeys,
-    Seen, SlotKey, Timestamp, TokenId,
+    Seen, SlotKey, StatusIndex, Timestamp, TokenId,
 };
 
 use crate::{
     AssertionKey, AuditEntry, AuditRecord, AuditTrail, Bell, ClusterId, Holder, KeyChange, KeyRecord, Keys,
-    NodeId, Result, StoredGrant, StoredSettings,
+    NodeId, Result, StatusHead, StoredGrant, StoredSettings,
 };
 
 mod clients;
@@ -19,9 +19,11 @@ mod retention;
 mod revocations;
 mod rows;
 mod settings;
+mod status_lists;
 mod tokens;
 
 use self::nodes::NodeRow;
+use self::status_lists::Placed;
 
 /// Everything in this process, gone with it. One lock stands for the transaction.
 pub struct MemoryStore {
@@ -50,6 +52,9 @@ struct State {
     settings: Option<StoredSettings>,
     /// Tokens that were revoked before they had a row, and when those have expired.
     early_ends: BTreeMap<TokenId, Timestamp>,
+    status_head: StatusHead,
+    /// What status lists tell of.
+    places: BTreeSet<(StatusIndex, Placed)>,
     bell: Bell,
 }
 

@@ -95,6 +95,7 @@ pub const TABLES: &[TransferTable] = &[
             ("rotated_at", Integer),
             ("access_token", Uuid),
             ("ended_at", Integer),
+            ("status_index", Integer),
         ],
     },
     TransferTable {
@@ -117,6 +118,7 @@ pub const TABLES: &[TransferTable] = &[
             ("session_id", Uuid),
             ("deferred_by", Small),
             ("ended", Small),
+            ("status_index", Integer),
         ],
     },
     TransferTable {
@@ -156,6 +158,11 @@ pub const TABLES: &[TransferTable] = &[
         name: "settings",
         key: 1,
         columns: &[("one", Flag), ("version", Integer), ("document", Text), ("updated_at", Integer)],
+    },
+    TransferTable {
+        name: "status_head",
+        key: 1,
+        columns: &[("one", Flag), ("next_index", Integer), ("first_index", Integer)],
     },
     TransferTable {
         name: "revocation_log",

@@ -92,6 +92,9 @@ pub struct SlotEnd {
 pub struct Opening {
     pub grant: Grant,
     pub token: AccessToken,
+    /// Whether the access token gets a row. Where it gets none, the grant is not to be found by its slot: whoever joined it
+    /// would look for that row.
+    pub is_stored: bool,
     /// `replace` ends the token that is displaced; otherwise it retires.
     pub policy: ActiveTokenPolicy,
 }

@@ -77,6 +77,8 @@ pub fn in_time<'a>(
     state: &'a WebState,
     answer: impl Future<Output: IntoResponse + Send> + Send + 'a,
 ) -> BoxFuture<'a> {
+    // Put where it stays before anything else is put around it, which would move it along.
+    let answer = Box::pin(answer);
     Box::pin(async {
         match within(state.settings.limits.request_timeout, answer).await {
             Some(answer) => answer.into_response(),
@@ -95,7 +97,6 @@ impl<'a> Place<'a> {
     fn take(state: &'a WebState) -> Option<Self> {
         let before = state.running.fetch_add(1, Ordering::Relaxed);
         let place = Self(state);
-        state.metrics.running.increment(1);
         (before < state.settings.limits.max_concurrent_requests).then_some(place)
     }
 }
@@ -103,6 +104,5 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.running.decrement(1);
     }
 }

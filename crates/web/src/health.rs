@@ -1,6 +1,7 @@
 //! For load balancers and for Prometheus.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -30,5 +31,6 @@ pub async fn readyz(State(state): State<Arc<WebState>>) -> Response {
 
 /// `GET /metrics`, in the text format of Prometheus.
 pub async fn metrics(State(state): State<Arc<WebState>>) -> Response {
+    state.metrics.running.set(state.running.load(Ordering::Relaxed) as f64);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.render_metrics)()).into_response()
 }

@@ -36,6 +36,8 @@ pub fn render(issuer: &str) -> Bytes {
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         // No registered name: how resource servers follow what is revoked (docs/feed.md).
         "revocations_endpoint": format!("{issuer}/oauth2/revocations"),
+        // draft-ietf-oauth-status-list §9.1.
+        "status_list_aggregation_endpoint": format!("{issuer}/oauth2/status-list"),
         "jwks_uri": format!("{issuer}/oauth2/jwks"),
         "grant_types_supported": grants,
         "response_types_supported": [],

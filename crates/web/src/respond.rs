@@ -53,6 +53,14 @@ impl Refusal {
         Self { retry_after: Some(RETRY_SECONDS), ..error.into() }
     }
 
+    pub fn not_acceptable(description: &'static str) -> Self {
+        Self::with_status(StatusCode::NOT_ACCEPTABLE, OAuthError::invalid_request(description))
+    }
+
+    pub fn not_implemented(description: &'static str) -> Self {
+        Self::with_status(StatusCode::NOT_IMPLEMENTED, OAuthError::invalid_request(description))
+    }
+
     pub fn too_many_failures(retry_after: u64) -> Self {
         let error = OAuthError { code: ErrorCode::SlowDown, description: "too many failed attempts".into() };
         Self { retry_after: Some(retry_after), ..error.into() }

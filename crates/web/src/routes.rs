@@ -70,6 +70,8 @@ pub fn public_site(state: Arc<WebState>) -> PublicSite {
     let posted = Router::new().route("/oauth2/token", called()).route("/oauth2/revoke", called());
     let read = Router::new()
         .route("/oauth2/jwks", get(metadata::jwks))
+        .route("/oauth2/status-list", get(oauth2::status_list::get_all))
+        .route("/oauth2/status-list/{list}", get(oauth2::status_list::get))
         .route("/.well-known/oauth-authorization-server", get(metadata::authorization_server));
     let closed = Router::new()
         .route("/oauth2/introspect", called())

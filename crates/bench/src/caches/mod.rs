@@ -14,7 +14,7 @@ mod policies;
 mod subscribers;
 mod zipf;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum, value_parser};
 use indicatif::ProgressBar;
@@ -24,7 +24,7 @@ use crate::{
     failure::Failure,
     grantry::{self, Grantry, Setup},
     load::Load,
-    options,
+    options::{Stand, Timing},
     postgres::{Postgres, Session},
     progress, report,
 };
@@ -33,24 +33,13 @@ use figures::Caches;
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct CachesArgs {
-    /// The server to measure [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
+    #[command(flatten)]
+    timing: Timing,
     /// Only these parts [default: all]
     #[arg(long, value_name = "PART,...", value_delimiter = ',', value_enum)]
     only: Option<Vec<Part>>,
-    /// How often everything is measured, one after the other
-    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// How long each measurement takes, in seconds
-    #[arg(long, default_value = "5", value_parser = options::seconds)]
-    seconds: Duration,
-    /// How long to load before each measurement, in seconds
-    #[arg(long, default_value = "1", value_parser = options::seconds_or_none)]
-    warmup: Duration,
-    /// Connections
-    #[arg(long, default_value = "64", value_parser = options::connections)]
-    connections: usize,
     /// introspection: how many tokens the server issues beforehand, to be introspected in turn
     #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(100..=50_000))]
     pool: u64,
@@ -75,16 +64,6 @@ pub struct CachesArgs {
     /// issuing: how many slots are asked for in turn with `multiple` and `replace`
     #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(100..=1_000_000))]
     slots: u64,
-    /// Where the databases are made, in directories that are removed at the end: a disk, not memory. The default number of
-    /// tokens needs about 4 GB with the write-ahead log
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,7 +82,8 @@ const HOW: &str = "introspection  A pool of tokens is introspected in turn. The 
                each look-up goes to a Redis that this program starts), or
                PostgreSQL (cache.enabled = false: the client is read, too).
                Each server's metrics must agree, for 99 of 100 answers.
-zipf           The server issues all tokens. Then a server for each capacity
+zipf           The server issues all tokens; the default number needs about
+               4 GB on the disk, with the write-ahead log. Then a server for each capacity
                starts on that database, fills its cache with the newest tokens
                as any start does, and is asked as often as --settle says.
                Which token is popular has nothing to do with its age. The best
@@ -138,11 +118,11 @@ struct Plan {
 impl Plan {
     fn of(args: &CachesArgs) -> Result<Self, Failure> {
         Ok(Self {
-            program: grantry::program(args.server_bin.as_deref())?,
-            work_dir: args.work_dir.clone(),
-            rounds: args.rounds,
-            load: Load::closed_loop(args.connections, args.warmup, args.seconds),
-            quiet: args.quiet,
+            program: grantry::program(args.stand.server_bin.as_deref())?,
+            work_dir: args.stand.work_dir.clone(),
+            rounds: args.timing.rounds,
+            load: args.timing.load(),
+            quiet: args.stand.quiet,
         })
     }
 
@@ -192,7 +172,7 @@ pub async fn run(args: &CachesArgs) -> Result<ExitCode, Failure> {
 async fn measure(args: &CachesArgs) -> Result<ExitCode, Failure> {
     let plan = Plan::of(args)?;
     let wants = |part| args.only.as_ref().is_none_or(|only| only.contains(&part));
-    let mut caches = Caches::new(args.rounds, args.seconds, args.connections);
+    let mut caches = Caches::new(args.timing.rounds, args.timing.seconds, args.timing.connections);
     if wants(Part::Introspection) {
         caches.introspection = Some(introspection::measure(&plan, args.pool).await?);
     }
@@ -210,7 +190,7 @@ async fn measure(args: &CachesArgs) -> Result<ExitCode, Failure> {
         caches.issuing = Some(issuing::measure(&plan, args.slots).await?);
     }
     report::print(&caches.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &caches)?;
     }
     Ok(ExitCode::SUCCESS)

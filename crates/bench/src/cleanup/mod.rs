@@ -9,7 +9,7 @@ mod figures;
 mod removal;
 mod windows;
 
-use std::{cell::Cell, path::PathBuf, process::ExitCode, time::Duration};
+use std::{cell::Cell, process::ExitCode, time::Duration};
 
 use clap::{Args, value_parser};
 
@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     filling::{Filling, begin_of_partition},
     grantry::{self, Grantry, Setup},
-    options,
+    options::{self, Stand},
     postgres::{Postgres, Session},
     progress, report,
     rows::Rows,
@@ -33,9 +33,8 @@ use windows::Issuing;
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct CleanupArgs {
-    /// The server to measure [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
     /// How many expired tokens go each time
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = value_parser!(u64).range(10_000..=100_000_000))]
     tokens: u64,
@@ -48,15 +47,6 @@ pub struct CleanupArgs {
     /// Connections
     #[arg(long, default_value = "64", value_parser = options::connections)]
     connections: usize,
-    /// Where the database is made, in a directory that is removed at the end: a disk, not memory
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 const HOW: &str = "The tokens were issued, as their ids say, over a day that ended a day ago, and lived
@@ -80,14 +70,14 @@ pub async fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn measure(args: &CleanupArgs) -> Result<ExitCode, Failure> {
-    let program = grantry::program(args.server_bin.as_deref())?;
-    let directory = grantry::temporary_directory(&args.work_dir)?;
-    let postgres = Postgres::start(&args.work_dir).await?;
+    let program = grantry::program(args.stand.server_bin.as_deref())?;
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
+    let postgres = Postgres::start(&args.stand.work_dir).await?;
     let session = postgres.create_database("cleanup").await?;
     let setup = Setup::postgres(postgres.url("cleanup"));
     let server = Grantry::start(&program, directory.path(), &setup).await?;
     let issuing = Issuing { endpoints: server.endpoints()?, connections: args.connections, rate: args.rate };
-    let bar = progress::bar(2 * u64::from(args.rounds), args.quiet, "{bar:40} {pos}/{len} {msg}");
+    let bar = progress::bar(2 * u64::from(args.rounds), args.stand.quiet, "{bar:40} {pos}/{len} {msg}");
     let mut figures = Vec::new();
     for round in 0..args.rounds {
         let mut ways = [Way::Drop, Way::Delete];
@@ -105,7 +95,7 @@ async fn measure(args: &CleanupArgs) -> Result<ExitCode, Failure> {
     server.stop(STOP_WITHIN)?;
     postgres.stop()?;
     report::print(&cleanup.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &cleanup)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -6,17 +6,17 @@ mod rounds;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
-use clap::{Args, value_parser};
+use clap::Args;
 
 use crate::{
     baseline,
     child::{STOP_WITHIN, unless_told_to_stop},
     failure::Failure,
     grantry::{self, Grantry, Setup},
-    options, report,
+    options::{Stand, Timing},
+    report,
 };
 use figures::Comparison;
 use rounds::{Databases, Rounds};
@@ -24,34 +24,13 @@ use rounds::{Databases, Rounds};
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct CompareArgs {
-    /// The server to compare [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
-    /// How often everything is measured, one after the other
-    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// How long each measurement takes, in seconds
-    #[arg(long, default_value = "5", value_parser = options::seconds)]
-    seconds: Duration,
-    /// How long to load before each measurement, in seconds
-    #[arg(long, default_value = "1", value_parser = options::seconds_or_none)]
-    warmup: Duration,
-    /// Connections, and callers of the raw insert
-    #[arg(long, default_value = "64", value_parser = options::connections)]
-    connections: usize,
-    /// Where the databases are made, in a directory that is removed at the end: a disk, not memory, as their
-    /// flushes are part of what is measured
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
+    #[command(flatten)]
+    timing: Timing,
     /// Also put the table into this file, between its marks
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
     markdown: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 const HOW: &str = "Each round measures, one right after the other: issuing and refreshing on the
@@ -71,8 +50,8 @@ pub async fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
 async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     // Found before the long part, not after it.
     args.markdown.as_deref().map(figures::check_marks).transpose()?;
-    let server_bin = grantry::program(args.server_bin.as_deref())?;
-    let directory = grantry::temporary_directory(&args.work_dir)?;
+    let server_bin = grantry::program(args.stand.server_bin.as_deref())?;
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
     let databases = Databases::prepare(&server_bin, directory.path())?;
     let server =
         Grantry::start(&server_bin, directory.path(), &Setup::sqlite(&databases.of_the_server)).await?;
@@ -81,9 +60,10 @@ async fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let subjects = rounds.measure().await?;
     baseline.stop(STOP_WITHIN)?;
     server.stop(STOP_WITHIN)?;
-    let comparison = Comparison::new(args.rounds, args.seconds, args.connections, subjects)?;
+    let comparison =
+        Comparison::new(args.timing.rounds, args.timing.seconds, args.timing.connections, subjects)?;
     report::print(&comparison.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &comparison)?;
     }
     if let Some(path) = &args.markdown {

@@ -118,16 +118,16 @@ impl Rounds {
         baseline_url: &str,
         databases: Databases,
     ) -> Result<Self, Failure> {
-        let load = Load::closed_loop(args.connections, args.warmup, args.seconds);
-        let steps = u64::from(args.rounds) * SUBJECTS.len() as u64;
+        let load = args.timing.load();
+        let steps = u64::from(args.timing.rounds) * SUBJECTS.len() as u64;
         Ok(Self {
-            rounds: args.rounds,
+            rounds: args.timing.rounds,
             load,
             server: server.endpoints()?,
             grants: server.grants(GRANTS),
             baseline: grantry::endpoints(baseline_url)?,
             databases,
-            bar: progress::bar(steps, args.quiet, "{bar:40} {pos}/{len} {msg}"),
+            bar: progress::bar(steps, args.stand.quiet, "{bar:40} {pos}/{len} {msg}"),
         })
     }
 

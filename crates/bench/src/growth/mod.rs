@@ -25,7 +25,8 @@ use crate::{
     form::Form,
     grantry::{self, Grantry, REFRESH_CLIENT, Setup},
     load::{self, Load},
-    options, progress,
+    options::{self, Stand},
+    progress,
     report::{self, Report},
     scenario::{Scenario, Spec},
     supply::Supply,
@@ -36,20 +37,10 @@ use figures::{Growth, Round, Station};
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct GrowthArgs {
-    /// The server to refresh [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
     #[command(flatten)]
     plan: Plan,
-    /// Where the databases are made, in a directory that is removed at the end: a disk, not memory
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round and the rows of every table here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// How much is refreshed, and when it is measured.
@@ -103,9 +94,9 @@ pub async fn run(args: &GrowthArgs) -> Result<ExitCode, Failure> {
 
 async fn grow(args: &GrowthArgs) -> Result<ExitCode, Failure> {
     let stations = args.plan.stations()?;
-    let program = grantry::program(args.server_bin.as_deref())?;
-    let directory = grantry::temporary_directory(&args.work_dir)?;
-    let bar = progress::bar(args.plan.refreshes, args.quiet, "{bar:40} {percent:>3} % {msg}");
+    let program = grantry::program(args.stand.server_bin.as_deref())?;
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
+    let bar = progress::bar(args.plan.refreshes, args.stand.quiet, "{bar:40} {percent:>3} % {msg}");
     let mut grown = Served::start(&program, directory.path(), &args.plan).await?;
     let before = Account::take(&grown.database)?;
     let mut measured = Vec::new();
@@ -126,7 +117,7 @@ async fn grow(args: &GrowthArgs) -> Result<ExitCode, Failure> {
     let growth = Growth::new(args.plan, measured, grown.refreshed, before, after);
     grown.server.stop(STOP_WITHIN)?;
     report::print(&growth.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &growth)?;
     }
     Ok(if growth.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -11,11 +11,17 @@ mod field;
 mod figures;
 mod rounds;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, value_parser};
 
-use crate::{child::unless_told_to_stop, failure::Failure, grantry, options, report};
+use crate::{
+    child::unless_told_to_stop,
+    failure::Failure,
+    grantry,
+    options::{self, Stand},
+    report,
+};
 use conditions::{CONDITIONS, Condition};
 use contenders::{CONTENDERS, Contender};
 use field::Field;
@@ -25,9 +31,8 @@ use rounds::Plan;
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct ModesArgs {
-    /// The server to measure [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
     /// How often everything is measured, one after the other [default: 5]
     #[arg(long, value_parser = value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
@@ -49,19 +54,9 @@ pub struct ModesArgs {
     /// A look in two minutes: one round of half a second, 10 and 200 callers, where nothing else is said
     #[arg(long)]
     quick: bool,
-    /// Where the databases are made, in directories that are removed at the end: a disk, not memory, as their
-    /// flushes are part of what is measured
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
     /// Leave PostgreSQL running at the end, with its databases, and print how to end it
     #[arg(long)]
     keep: bool,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 const HOW: &str = "Servers under test, each with a database of its own on one PostgreSQL server that
@@ -96,19 +91,20 @@ pub async fn run(args: &ModesArgs) -> Result<ExitCode, Failure> {
 async fn compare(args: &ModesArgs) -> Result<ExitCode, Failure> {
     let plan = args.plan();
     let contenders = args.only.clone().unwrap_or_else(|| CONTENDERS.iter().collect());
-    let directory = grantry::temporary_directory(&args.work_dir)?;
-    let server_bin = args.server_bin.as_deref();
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
+    let server_bin = args.stand.server_bin.as_deref();
     let mut field =
-        Field::start(server_bin, &args.work_dir, directory.path(), &contenders, &plan.conditions).await?;
+        Field::start(server_bin, &args.stand.work_dir, directory.path(), &contenders, &plan.conditions)
+            .await?;
     let mut conditions = Vec::new();
     for condition in &plan.conditions {
         conditions.push(Measured::new(condition, field.time_of_a_commit(condition).await?));
     }
-    let cells = rounds::measure(&mut field, &plan, &contenders, args.quiet).await?;
+    let cells = rounds::measure(&mut field, &plan, &contenders, args.stand.quiet).await?;
     let modes = Modes::new(field.description(), &plan, contenders, conditions, cells);
     let postgres = field.stop()?;
     report::print(&modes.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &modes)?;
     }
     if args.keep {

@@ -5,7 +5,7 @@
 
 mod figures;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, value_parser};
 use indicatif::ProgressBar;
@@ -18,7 +18,7 @@ use crate::{
     filling::{self, Filling, begin_of_partition},
     grantry::{self, Grantry, Setup},
     load::{self, Load},
-    options,
+    options::{Stand, Timing},
     postgres::{Postgres, Session},
     progress,
     report::{self, Report},
@@ -31,43 +31,23 @@ use figures::{Figure, Size, Tables};
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct TablesArgs {
-    /// The server to measure [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
+    #[command(flatten)]
+    timing: Timing,
     /// How many tokens are there already, a database for each number; ratios are to the first
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "10000,1000000,10000000",
           value_parser = value_parser!(u64).range(1_000..=100_000_000))]
     sizes: Vec<u64>,
-    /// How often everything is measured, one after the other
-    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// How long each measurement takes, in seconds
-    #[arg(long, default_value = "4", value_parser = options::seconds)]
-    seconds: Duration,
-    /// How long to load before each measurement, in seconds
-    #[arg(long, default_value = "1", value_parser = options::seconds_or_none)]
-    warmup: Duration,
-    /// Connections
-    #[arg(long, default_value = "64", value_parser = options::connections)]
-    connections: usize,
     /// How many tokens the server issues beforehand, to be introspected in turn
     #[arg(long, value_name = "N", default_value = "10000", value_parser = value_parser!(u64).range(1..=1_000_000))]
     pool: u64,
-    /// Where the databases are made, in directories that are removed at the end: a disk, not memory. Ten million
-    /// tokens need about 20 GB with the write-ahead log
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 const HOW: &str = "The tokens that are there already were issued, as their ids say, in the last 22
 hours, live for 24, and hold a slot each. They are made by SQL, in partitions of an hour, before the
 server starts; the tokens that are introspected are issued by the server itself.
+Ten million of them need about 20 GB on the disk, with the write-ahead log.
 Each issuing round counts the rows that came: as many as tokens were answered.
 
   cargo build --release --workspace
@@ -84,17 +64,17 @@ pub async fn run(args: &TablesArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn measure(args: &TablesArgs) -> Result<ExitCode, Failure> {
-    let directory = grantry::temporary_directory(&args.work_dir)?;
-    let postgres = Postgres::start(&args.work_dir).await?;
-    let steps = args.sizes.len() as u64 * (1 + 2 * u64::from(args.rounds));
-    let bar = progress::bar(steps, args.quiet, "{bar:40} {pos}/{len} {msg}");
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
+    let postgres = Postgres::start(&args.stand.work_dir).await?;
+    let steps = args.sizes.len() as u64 * (1 + 2 * u64::from(args.timing.rounds));
+    let bar = progress::bar(steps, args.stand.quiet, "{bar:40} {pos}/{len} {msg}");
     let mut lanes = Vec::new();
     for size in &args.sizes {
         bar.set_message(format!("making {size} tokens"));
         lanes.push(Lane::start(args, &postgres, directory.path(), *size).await?);
         bar.inc(1);
     }
-    for round in 0..args.rounds {
+    for round in 0..args.timing.rounds {
         postgres.checkpoint().await?;
         for scenario in SCENARIOS {
             round_of(&mut lanes, scenario, round, &bar).await?;
@@ -102,13 +82,19 @@ async fn measure(args: &TablesArgs) -> Result<ExitCode, Failure> {
     }
     bar.finish_and_clear();
     let sizes = lanes.iter().map(Lane::size).collect();
-    let tables = Tables::new(postgres.description(), args.rounds, args.seconds, args.connections, sizes);
+    let tables = Tables::new(
+        postgres.description(),
+        args.timing.rounds,
+        args.timing.seconds,
+        args.timing.connections,
+        sizes,
+    );
     for lane in lanes {
         lane.server.stop(STOP_WITHIN)?;
     }
     postgres.stop()?;
     report::print(&tables.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &tables)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -155,7 +141,7 @@ impl Lane {
         directory: &std::path::Path,
         tokens: u64,
     ) -> Result<Self, Failure> {
-        let program = grantry::program(args.server_bin.as_deref())?;
+        let program = grantry::program(args.stand.server_bin.as_deref())?;
         let name = format!("tokens_{tokens}");
         let own = directory.join(&name);
         std::fs::create_dir(&own)
@@ -171,7 +157,7 @@ impl Lane {
         filling::hold_slots(&session, first_id_at(until)).await?;
         let bytes = session.number("SELECT pg_database_size(current_database())").await?.unsigned_abs();
         let server = Grantry::start(&program, &own, &setup).await?;
-        let load = Load::closed_loop(args.connections, args.warmup, args.seconds);
+        let load = args.timing.load();
         let new_tokens = format!("tokens WHERE id >= '{}'", first_id_at(until));
         let (issue, introspect) = (Vec::new(), Vec::new());
         let mut lane = Self {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::signing::Algorithm;
+use super::snapshot::Snapshot;
 use crate::{
     clock,
     machine::Machine,
@@ -53,6 +54,7 @@ pub struct Unstored {
     connections: usize,
     algorithms: Vec<Compared>,
     held: Option<Held>,
+    snapshot: Option<Snapshot>,
 }
 
 impl Compared {
@@ -111,10 +113,10 @@ impl Unstored {
         seconds: Duration,
         connections: usize,
         algorithms: Vec<Compared>,
-        held: Option<Held>,
+        (held, snapshot): (Option<Held>, Option<Snapshot>),
     ) -> Self {
         let (at, machine, seconds) = (clock::date(), Machine::here(), seconds.as_secs_f64());
-        Self { at, machine, rounds, seconds, connections, algorithms, held }
+        Self { at, machine, rounds, seconds, connections, algorithms, held, snapshot }
     }
 
     pub fn markdown(&self) -> String {
@@ -122,8 +124,9 @@ impl Unstored {
         let rows: Vec<_> = self.algorithms.iter().map(Compared::row).collect();
         let Machine { cores, os, arch, commit } = &self.machine;
         let held = self.held.as_ref().map(Held::sentence).unwrap_or_default();
+        let snapshot = self.snapshot.as_ref().map(Snapshot::sentence).unwrap_or_default();
         format!(
-            "{}\n{held}\n{}, commit {}, {cores} cores ({os}, {arch}), servers and generator on one machine; medians of {} \
+            "{}\n{held}\n{snapshot}\n{}, commit {}, {cores} cores ({os}, {arch}), servers and generator on one machine; medians of {} \
              rounds of {} s, {} connections, closed loop. No round wrote a row.\n",
             markdown(&header, &rows),
             self.at,

@@ -4,9 +4,11 @@
 //! 2. In each round: token requests at every server, one right after the other. No row may come.
 //! 3. At last a steady rate for long: latency, memory, and what the process writes meanwhile against what it writes while
 //!    nobody asks.
+//! 4. Then tokens are revoked, a million of them, and a subscriber of the feed asks for all that is in force.
 
 mod figures;
 pub mod signing;
+mod snapshot;
 
 use std::{
     fs,
@@ -27,7 +29,8 @@ use crate::{
     form::Param,
     grantry::{self, Grantry, JWT_CLIENT, SCOPE, Setup},
     load::{self, Load, Measured},
-    options, progress, raw_sqlite,
+    options::{self, Stand, Timing},
+    progress, raw_sqlite,
     report::{self, Report},
     scenario::{Endpoints, Scenario, Spec, token_form},
     supply::Supply,
@@ -37,39 +40,22 @@ use crate::{
 #[derive(Args)]
 #[command(after_long_help = HOW)]
 pub struct UnstoredArgs {
-    /// The server to measure [default: `grantry` beside this program]
-    #[arg(long, value_name = "FILE")]
-    server_bin: Option<PathBuf>,
+    #[command(flatten)]
+    stand: Stand,
+    #[command(flatten)]
+    timing: Timing,
     /// How tokens are signed, a server for each
     #[arg(long, value_name = "ALGORITHM,...", value_delimiter = ',', default_value = "EdDSA,ES256,RS256")]
     algorithms: Vec<Algorithm>,
-    /// How often everything is measured, one after the other
-    #[arg(long, default_value = "7", value_parser = value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// How long each measurement takes, in seconds
-    #[arg(long, default_value = "4", value_parser = options::seconds)]
-    seconds: Duration,
-    /// How long to load before each measurement, in seconds
-    #[arg(long, default_value = "1", value_parser = options::seconds_or_none)]
-    warmup: Duration,
-    /// Connections
-    #[arg(long, default_value = "64", value_parser = options::connections)]
-    connections: usize,
     /// Tokens a second at the steady rate, signed by the first algorithm
     #[arg(long, default_value = "1000", value_parser = value_parser!(u32).range(1..=100_000))]
     hold_rate: u32,
     /// How long the steady rate is held, in seconds; 0 leaves it out
     #[arg(long, default_value = "600", value_parser = options::seconds_or_none)]
     hold: Duration,
-    /// Where the databases are made, in directories that are removed at the end
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    work_dir: PathBuf,
-    /// Write every round here as JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// No progress bar
-    #[arg(long, short)]
-    quiet: bool,
+    /// How many tokens are revoked to measure a snapshot of them; 0 leaves it out
+    #[arg(long, default_value = "1000000", value_parser = value_parser!(u64).range(..=10_000_000))]
+    snapshot: u64,
 }
 
 const HOW: &str = "Each request is for a JWT in a slot of its own. The server that only signs makes the
@@ -78,7 +64,7 @@ reads nothing of the request.
 
   cargo build --release --workspace
   target/release/grantry-bench unstored --out unstored.json
-  target/release/grantry-bench unstored --algorithms ES256 --rounds 3 --hold 0";
+  target/release/grantry-bench unstored --algorithms ES256 --rounds 3 --hold 0 --snapshot 0";
 
 /// How long nobody asks, to see what the server writes by itself.
 const IDLE: Duration = Duration::from_secs(20);
@@ -88,8 +74,8 @@ pub async fn run(args: &UnstoredArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn measure(args: &UnstoredArgs) -> Result<ExitCode, Failure> {
-    let program = grantry::program(args.server_bin.as_deref())?;
-    let directory = grantry::temporary_directory(&args.work_dir)?;
+    let program = grantry::program(args.stand.server_bin.as_deref())?;
+    let directory = grantry::temporary_directory(&args.stand.work_dir)?;
     let mut lanes = Vec::new();
     // 1.
     for algorithm in &args.algorithms {
@@ -97,12 +83,12 @@ async fn measure(args: &UnstoredArgs) -> Result<ExitCode, Failure> {
     }
     // 2.
     let bar = progress::bar(
-        u64::from(args.rounds) * 2 * lanes.len() as u64,
-        args.quiet,
+        u64::from(args.timing.rounds) * 2 * lanes.len() as u64,
+        args.stand.quiet,
         "{bar:40} {pos}/{len} {msg}",
     );
-    let load = Load::closed_loop(args.connections, args.warmup, args.seconds);
-    for round in 0..args.rounds {
+    let load = args.timing.load();
+    for round in 0..args.timing.rounds {
         for lane in &mut lanes {
             lane.round(round, &load, &bar).await?;
         }
@@ -113,10 +99,23 @@ async fn measure(args: &UnstoredArgs) -> Result<ExitCode, Failure> {
         Some(lane) if !args.hold.is_zero() => Some(lane.hold(args).await?),
         _ => None,
     };
+    // 4.
+    let snapshot = match lanes.first() {
+        Some(lane) if args.snapshot > 0 => {
+            Some(snapshot::measure(&lane.server, args.snapshot, args.stand.quiet).await?)
+        }
+        _ => None,
+    };
     let compared = lanes.into_iter().map(Lane::stop).collect::<Result<Vec<_>, _>>()?;
-    let found = Unstored::new(args.rounds, args.seconds, args.connections, compared, held);
+    let found = Unstored::new(
+        args.timing.rounds,
+        args.timing.seconds,
+        args.timing.connections,
+        compared,
+        (held, snapshot),
+    );
     report::print(&found.markdown())?;
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.stand.out {
         report::write_json("--out", path, &found)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -175,16 +174,16 @@ impl Lane {
         let idle = (self.server.written()? - written_before) as f64 / IDLE.as_secs_f64();
         let load = Load {
             rate: Some(f64::from(args.hold_rate)),
-            warmup: args.warmup,
+            warmup: args.timing.warmup,
             max_backlog: u64::from(args.hold_rate),
-            quiet: args.quiet,
-            ..Load::closed_loop(args.connections, args.warmup, args.hold)
+            quiet: args.stand.quiet,
+            ..Load::closed_loop(args.timing.connections, args.timing.warmup, args.hold)
         };
         let rows = self.rows()?;
         let (written_before, memory_before) = (self.server.written()?, self.server.memory()?);
         let (figure, tokens) = measure_one(self.server.endpoints()?, load).await?;
         let under_load =
-            (self.server.written()? - written_before) as f64 / (args.warmup + args.hold).as_secs_f64();
+            (self.server.written()? - written_before) as f64 / (args.timing.warmup + args.hold).as_secs_f64();
         Ok(Held {
             algorithm: self.algorithm,
             seconds: args.hold.as_secs_f64(),

@@ -24,24 +24,32 @@ impl ClientCopy {
     pub fn is_of(&self, id: &ClientId) -> bool {
         self.client.id == *id
     }
+
+    fn is_current(&self, index: &Index) -> bool {
+        // A log that was restored, or has lost entries, does not tell what has become of rows that were read before that.
+        let goes_on = self.seen.epoch >= index.seen().epoch;
+        goes_on && !index.client_changed_since(&self.client.id, self.seen)
+    }
 }
 
 impl CachedStore {
     pub(super) fn is_current(&self, copy: &ClientCopy) -> bool {
-        // A log that was restored, or has lost entries, does not tell what has become of rows that were read before that.
-        let goes_on = |index: &Index| copy.seen.epoch >= index.seen().epoch;
-        let is_current =
-            |index: &Index| goes_on(index) && !index.client_changed_since(&copy.client.id, copy.seen);
-        self.tail.ask(is_current).unwrap_or(false)
+        self.tail.ask(|index| copy.is_current(index)).unwrap_or(false)
+    }
+
+    /// A copy in memory, where the last proof still holds once it has been found.
+    fn find_near_client(&self, id: &ClientId) -> Option<Observed<Option<Client>>> {
+        let pass = self.tail.last_pass()?;
+        let copy = self.near.as_ref()?.clients.get(id)?;
+        // It says what the client is as of all that is in the index at this moment.
+        let seen = self.tail.ask(|index| copy.is_current(index).then(|| index.seen()))??;
+        self.tail.is_good(pass).then(|| Observed { seen, value: Some(copy.client.clone()) })
     }
 
     async fn find_client(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
         // First: whatever is in the copy came no later.
         let seen = self.tail.seen();
         let near = self.near.as_ref().map(|near| &near.clients);
-        if let Some(copy) = near.and_then(|clients| clients.get(id)).filter(|copy| self.is_current(copy)) {
-            return Ok(Observed { seen, value: Some(copy.client.clone()) });
-        }
         for _ in 0..ATTEMPTS {
             let beyond = self.find_client_beyond(id);
             let found = match near {
@@ -81,13 +89,19 @@ impl CachedStore {
 #[async_trait]
 impl Clients for CachedStore {
     async fn client_find(&self, id: &ClientId) -> Result<Observed<Option<Client>>> {
-        fresh!(
-            self,
-            match (&self.near, &self.shared) {
-                (None, None) => self.inner.client_find(id).await?,
-                _ => self.find_client(id).await?,
-            }
-        )
+        if let Some(found) = self.find_near_client(id) {
+            return Ok(found);
+        }
+        let find = async {
+            fresh!(
+                self,
+                match (&self.near, &self.shared) {
+                    (None, None) => self.inner.client_find(id).await?,
+                    _ => self.find_client(id).await?,
+                }
+            )
+        };
+        Box::pin(find).await
     }
 
     async fn client_list(&self, after: Option<&ClientId>, limit: usize) -> Result<Vec<Client>> {

@@ -114,6 +114,7 @@ impl Deployment {
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::default(),
             claims: ConfiguredClaims::default(),
+            status_list_ttl: Lifetime::from_secs(60),
             persistence: PersistenceMode::Sync,
             has_queue: false,
             pool_size: 0,

@@ -9,6 +9,7 @@ use grantry_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::IssuedToken;
+use crate::status_lists::StatusClaim;
 use crate::{GrantError, KeyRing};
 
 /// `typ` of RFC 9068 §2.1.
@@ -59,6 +60,8 @@ struct Claims<'a> {
     /// Only where it is not what `sub` and `client_id` suggest.
     #[serde(skip_serializing_if = "Option::is_none")]
     grantry_subject_kind: Option<SubjectKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusClaim>,
     /// None of them has one of the names above.
     #[serde(flatten)]
     configured: &'a ConfiguredClaims,
@@ -83,6 +86,7 @@ struct ReadClaims {
     grantry_slot: Option<String>,
     grantry_grant: Option<String>,
     grantry_subject_kind: Option<SubjectKind>,
+    status: Option<StatusClaim>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +141,7 @@ pub async fn write(
         grantry_slot: base64url(token.slot.as_bytes()),
         grantry_grant: grant.map(|id| id.to_string()),
         grantry_subject_kind: (token.subject_kind != suggested).then_some(token.subject_kind),
+        status: token.status_index.map(|index| StatusClaim::of(index, issuer)),
         configured,
     };
     Ok(Secret::new(sign_compact(keys.signer().as_ref(), TYP, &claims).await?))
@@ -151,11 +156,11 @@ pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<ReadJwt> {
     Some(match claims.grantry_stored {
         Stored::Row => ReadJwt::Row(id, None),
         Stored::Queue(by) => ReadJwt::Row(id, Some(by)),
-        Stored::None => ReadJwt::Unstored(Box::new(whole(id, claims)?)),
+        Stored::None => ReadJwt::Unstored(Box::new(whole(id, issuer, claims)?)),
     })
 }
 
-fn whole(id: TokenId, claims: ReadClaims) -> Option<AccessToken> {
+fn whole(id: TokenId, issuer: &str, claims: ReadClaims) -> Option<AccessToken> {
     let (epoch, position) = claims.grantry_seen?;
     let suggested = suggested_kind(&claims.sub, &claims.client_id);
     Some(AccessToken {
@@ -175,6 +180,7 @@ fn whole(id: TokenId, claims: ReadClaims) -> Option<AccessToken> {
             session: claims.sid.map(|id| id.parse()).transpose().ok()?,
         },
         deferred_by: None,
+        status_index: claims.status.and_then(|status| status.index(issuer)),
     })
 }
 

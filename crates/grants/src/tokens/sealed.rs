@@ -45,6 +45,7 @@ pub fn read_token(id: TokenId, content: &[u8]) -> Option<AccessToken> {
             session: from.optional()?.map(SessionId::from_bytes),
         },
         deferred_by: None,
+        status_index: None,
     };
     from.is_at_end().then_some(token)
 }
@@ -87,6 +88,7 @@ pub fn read_grant(id: GrantId, content: &[u8]) -> Option<Grant> {
         rotated_at: from.time()?,
         access_token: TokenId::from_bytes(from.bytes()?),
         counter: 0,
+        status_index: None,
     };
     from.is_at_end().then_some(grant)
 }
@@ -248,6 +250,7 @@ mod tests {
             counter: 0,
             rotated_at: Timestamp::from_millis(NOW.as_millis() + 3),
             access_token: token.id,
+            status_index: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, as the test itself would")]
 
+mod absent;
 mod claims;
 mod clients;
 mod deferred;
@@ -15,4 +16,5 @@ mod refresh;
 mod refresh_tokens;
 mod rules;
 mod settings;
+mod status_lists;
 mod world;

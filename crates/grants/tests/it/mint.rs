@@ -49,7 +49,7 @@ pub async fn refresh_token(world: &World, client: &str, grant: GrantId, counter:
         ..own
     };
     let token = AccessToken { slot: slot.key(), authority: grant.authority(), ..token };
-    let opening = Arc::new(Opening { grant, token, policy: ActiveTokenPolicy::Multiple });
+    let opening = Arc::new(Opening { grant, token, is_stored: true, policy: ActiveTokenPolicy::Multiple });
     let opened = elsewhere.store.token_write(vec![TokenWrite::Open(opening)]).await;
     assert_eq!(opened, Ok(vec![WriteOutcome::Opened]));
     // The grant is found by its slot, and its good refresh token handed out.

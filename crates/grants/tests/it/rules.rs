@@ -132,10 +132,11 @@ async fn pair_of_session(world: &World, subject: &str, session: SessionId) -> Pa
         session: Some(session),
         seen: world.store.revocation_head().await.unwrap().seen(),
         access_token: id,
+        status_index: None,
         ..grant
     };
     let token = AccessToken { id, authority: grant.authority(), ..token };
-    let opening = Arc::new(Opening { grant, token, policy: ActiveTokenPolicy::Multiple });
+    let opening = Arc::new(Opening { grant, token, is_stored: true, policy: ActiveTokenPolicy::Multiple });
     let opened = world.store.token_write(vec![TokenWrite::Open(opening)]).await;
     assert_eq!(opened, Ok(vec![WriteOutcome::Opened]));
     world.pair("app", subject).await

@@ -98,6 +98,7 @@ pub fn settings() -> TokenSettings {
         refresh_grace: Lifetime::from_secs(30),
         default_audience: Audience::new(vec!["https://api.example".to_owned()]),
         claims: ConfiguredClaims::default(),
+        status_list_ttl: Lifetime::from_secs(60),
         persistence: PersistenceMode::Sync,
         has_queue: false,
         pool_size: 0,

@@ -1,6 +1,5 @@
 //! One test a step of `recovery/sync.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_persistence::{Persisted, PersistenceError};
@@ -8,11 +7,20 @@ use grantry_protocol::ActiveTokenPolicy::{Multiple, Replace, Reuse};
 use grantry_protocol::PersistenceMode::Sync;
 use grantry_protocol::{ClientId, Clock, LogKind, Position, TokenState};
 use grantry_store::{
-    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, Revocations,
-    RevokeOutcome, StoreError, Tokens,
+    Announcement, AuditEntry, ClientChange, ClientOutcome, Clients, Fault, Outage, RevokeOutcome, StoreError,
+    Tokens,
 };
 
 use crate::{ISSUED, World};
+
+in_every_mode! {
+    step_1_a_lost_acknowledgement_is_made_good_by_the_retry
+    step_3_a_holder_that_expired_meanwhile_is_taken_over
+    step_3_a_holder_with_too_little_life_is_retired
+    step_3_a_holder_ended_by_a_rule_is_taken_over_by_naming_it
+    replace_ends_the_previous_token_and_multiple_keeps_it
+    a_revoked_token_frees_its_slot
+}
 
 #[tokio::test]
 async fn step_1_a_free_slot_is_taken() {
@@ -34,6 +42,16 @@ async fn step_1_a_lost_acknowledgement_is_found_again_by_its_id() {
     assert_eq!(world.store.token_count().await.unwrap(), 1);
 }
 
+async fn step_1_a_lost_acknowledgement_is_made_good_by_the_retry(world: World) {
+    let old = world.give(&world.issue("read", Replace)).await.unwrap();
+    let issue = world.issue("read", Replace);
+    world.store.fail_writes([Some(Fault::After(World::outage()))]);
+    assert_eq!(world.give(&issue).await, Err(World::outage().into()));
+    let new = world.give(&issue).await.unwrap();
+    assert_eq!(world.state(&old).await, world.as_seen(TokenState::Inactive));
+    assert_eq!(world.state(&new).await, world.as_seen(TokenState::Active));
+}
+
 #[tokio::test]
 async fn step_2_the_loser_is_given_the_winners_token() {
     let world = World::start();
@@ -48,45 +66,32 @@ async fn step_2_the_loser_is_given_the_winners_token() {
     assert_eq!(world.store.token_count().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn step_3_a_holder_that_expired_meanwhile_is_taken_over() {
-    let world = World::start();
-    let old = world.issue("read", Reuse);
-    world.persistence.issue(old.clone(), Sync).await.unwrap();
+async fn step_3_a_holder_that_expired_meanwhile_is_taken_over(world: World) {
+    let old = world.give(&world.issue("read", Reuse)).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
-    let new = world.issue("read", Reuse);
-    assert_eq!(world.persistence.issue(new.clone(), Sync).await, Ok(ISSUED));
-    let now = world.clock.now();
-    assert_eq!(world.store.token_find(old.token.id).await.unwrap().unwrap().state(now), TokenState::Expired);
-    assert_eq!(world.store.token_find(new.token.id).await.unwrap().unwrap().state(now), TokenState::Active);
+    let new = world.give(&world.issue("read", Reuse)).await.unwrap();
+    assert_eq!(world.state(&old).await, TokenState::Expired);
+    assert_eq!(world.state(&new).await, world.as_seen(TokenState::Active));
 }
 
-#[tokio::test]
-async fn step_3_a_holder_with_too_little_life_is_retired() {
-    let world = World::start();
-    let old = world.issue("read", Reuse);
-    world.persistence.issue(old.clone(), Sync).await.unwrap();
+async fn step_3_a_holder_with_too_little_life_is_retired(world: World) {
+    let old = world.give(&world.issue("read", Reuse)).await.unwrap();
     world.clock.advance(Duration::from_secs(50));
-    let new = world.issue("read", Reuse);
-    assert_eq!(world.persistence.issue(new, Sync).await, Ok(ISSUED));
-    let old = world.store.token_find(old.token.id).await.unwrap().unwrap();
-    assert_eq!(old.state(world.clock.now()), TokenState::Retired);
+    let new = world.give(&world.issue("read", Reuse)).await.unwrap();
+    assert_ne!(new.id, old.id);
+    assert_eq!(world.state(&old).await, TokenState::Retired);
 }
 
-#[tokio::test]
-async fn step_3_a_holder_ended_by_a_rule_is_taken_over_by_naming_it() {
-    let world = World::start();
-    let old = world.issue("read", Reuse);
-    world.persistence.issue(old.clone(), Sync).await.unwrap();
+async fn step_3_a_holder_ended_by_a_rule_is_taken_over_by_naming_it(world: World) {
+    let old = world.give(&world.issue("read", Reuse)).await.unwrap();
     end_everything_of_the_client(&world).await;
-    let mut new = world.issue("read", Reuse);
-    Arc::make_mut(&mut new).token.authority.seen = world.store.revocation_head().await.unwrap().seen();
+    let issue = world.issue("read", Reuse);
     // The request did not observe the holder; it learns of it from the first attempt.
-    assert_eq!(new.observed, None);
-    assert_eq!(world.persistence.issue(new.clone(), Sync).await, Ok(ISSUED));
-    let now = world.clock.now();
-    assert_eq!(world.store.token_find(old.token.id).await.unwrap().unwrap().state(now), TokenState::Revoked);
-    assert_eq!(world.store.token_find(new.token.id).await.unwrap().unwrap().state(now), TokenState::Active);
+    assert_eq!(issue.observed, None);
+    let new = world.give(&issue).await.unwrap();
+    assert_eq!(new.id, issue.token.id);
+    assert_eq!(world.state(&old).await, TokenState::Revoked);
+    assert_eq!(world.state(&new).await, world.as_seen(TokenState::Active));
 }
 
 #[tokio::test]
@@ -100,33 +105,24 @@ async fn step_4_a_slot_that_is_contended_too_often_is_given_up() {
     assert_eq!(world.store.token_count().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn replace_ends_the_previous_token_and_multiple_keeps_it() {
-    let world = World::start();
-    let (first, second, third) =
-        (world.issue("read", Replace), world.issue("read", Replace), world.issue("read", Multiple));
-    for issue in [&first, &second, &third] {
-        assert_eq!(world.persistence.issue(issue.clone(), Sync).await, Ok(ISSUED));
+async fn replace_ends_the_previous_token_and_multiple_keeps_it(world: World) {
+    let mut given = Vec::new();
+    for policy in [Replace, Replace, Multiple] {
+        given.push(world.give(&world.issue("read", policy)).await.unwrap());
     }
-    let now = world.clock.now();
-    let mut states = Vec::new();
-    for issue in [first, second, third] {
-        states.push(world.store.token_find(issue.token.id).await.unwrap().unwrap().state(now));
+    let expected = [TokenState::Inactive, TokenState::Retired, TokenState::Active];
+    for (token, state) in given.iter().zip(expected) {
+        assert_eq!(world.state(token).await, world.as_seen(state));
     }
-    assert_eq!(states, [TokenState::Inactive, TokenState::Retired, TokenState::Active]);
 }
 
-#[tokio::test]
-async fn a_revoked_token_frees_its_slot() {
-    let world = World::start();
-    let old = world.issue("read", Reuse);
-    world.persistence.issue(old.clone(), Sync).await.unwrap();
-    assert_eq!(
-        world.persistence.revoke(old.token.id, None, None).await,
-        Ok(RevokeOutcome::Revoked(Position(1)))
-    );
-    assert_eq!(world.persistence.revoke(old.token.id, None, None).await, Ok(RevokeOutcome::AlreadyOver));
-    assert_eq!(world.persistence.issue(world.issue("read", Reuse), Sync).await, Ok(ISSUED));
+async fn a_revoked_token_frees_its_slot(world: World) {
+    let old = world.give(&world.issue("read", Reuse)).await.unwrap();
+    assert_eq!(world.revoke(&old).await, Ok(RevokeOutcome::Revoked(Position(1))));
+    assert_eq!(world.revoke(&old).await, Ok(RevokeOutcome::AlreadyOver));
+    let new = world.give(&world.issue("read", Reuse)).await.unwrap();
+    assert_eq!(world.state(&old).await, TokenState::Revoked);
+    assert_eq!(world.state(&new).await, world.as_seen(TokenState::Active));
 }
 
 async fn end_everything_of_the_client(world: &World) {

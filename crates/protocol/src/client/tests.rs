@@ -1,6 +1,11 @@
 use super::*;
 
-const RULES: MetadataRules = MetadataRules { retention_time: Lifetime::from_secs(86_400), has_queue: false };
+const RULES: MetadataRules = MetadataRules {
+    retention_time: Lifetime::from_secs(86_400),
+    has_queue: false,
+    persistence: PersistenceMode::Sync,
+    active_token_policy: ActiveTokenPolicy::Reuse,
+};
 
 fn refused_field(json: serde_json::Value) -> &'static str {
     let metadata: ClientMetadata = serde_json::from_value(json).unwrap();
@@ -58,6 +63,45 @@ fn each_field_that_contradicts_is_named() {
             "allowed_cors_origins",
             "{origin}"
         );
+    }
+}
+
+#[test]
+fn a_status_list_is_for_jwts_that_can_be_ended_one_by_one() {
+    use serde_json::json;
+    let problem = |fields: serde_json::Value, rules: &MetadataRules| {
+        let mut client = json!({ "status_list": true });
+        client.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let metadata: ClientMetadata = serde_json::from_value(client).unwrap();
+        metadata.validate(rules).err().map(|error| (error.field, error.problem))
+    };
+    let (field, text) = problem(json!({}), &RULES).unwrap();
+    assert_eq!(field, "status_list");
+    assert!(text.contains("access_token_format"), "{text}");
+    assert_eq!(problem(json!({ "access_token_format": "jwt" }), &RULES), None);
+
+    let none = MetadataRules { persistence: PersistenceMode::None, ..RULES };
+    let replacing = MetadataRules { active_token_policy: ActiveTokenPolicy::Replace, ..RULES };
+    let both = MetadataRules { persistence: PersistenceMode::None, ..replacing };
+    for (mode, policy, rules, is_refused) in [
+        (None, None, &none, false),
+        (None, None, &replacing, false),
+        (None, None, &both, true),
+        (Some("sync"), None, &both, false),
+        (None, Some("multiple"), &both, false),
+        (Some("none"), Some("replace"), &RULES, true),
+        (Some("none"), None, &replacing, true),
+        (None, Some("replace"), &none, true),
+    ] {
+        let mut client = json!({ "access_token_format": "jwt" });
+        mode.inspect(|mode| client["persistence"] = json!(mode));
+        policy.inspect(|policy| client["active_token_policy"] = json!(policy));
+        let refused = problem(client, rules);
+        assert_eq!(refused.is_some(), is_refused, "{mode:?} {policy:?} {rules:?}");
+        if let Some((field, text)) = refused {
+            assert_eq!(field, "status_list");
+            assert!(text.contains("persistence") && text.contains("active_token_policy"), "{text}");
+        }
     }
 }
 

@@ -170,6 +170,9 @@ pub struct Metadata {
     /// An origin whose pages may call the token endpoint, as in https://app.example; may be given more than once
     #[arg(long, value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
+    /// Whether signed lists that anybody can read tell which of its access tokens have been ended; needs the format jwt
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub status_list: Option<bool>,
 }
 
 fn json_object(text: &str) -> Result<Map<String, Value>, String> {

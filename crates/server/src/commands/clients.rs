@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::{offline, public_key};
 
 /// What is shown of a client, in this order.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -35,6 +35,7 @@ const FIELDS: [&str; 22] = [
     "jwt_bearer_issuer",
     "jwt_bearer_refresh",
     "allowed_cors_origins",
+    "status_list",
 ];
 
 pub fn run(loaded: &Loaded, command: ClientsCommand) -> Result<(), Failure> {
@@ -180,6 +181,7 @@ fn fields(metadata: Metadata) -> Result<Map<String, Value>, Failure> {
         ("refresh_token_rotation", metadata.refresh_token_rotation.map(Value::from)),
         ("slot_binding", metadata.slot_binding.map(Value::from)),
         ("allowed_cors_origins", list(metadata.cors_origin)),
+        ("status_list", metadata.status_list.map(Value::from)),
     ]))
 }
 

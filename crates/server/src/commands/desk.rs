@@ -218,7 +218,9 @@ impl Desk {
         match grants.revocation_create(target, &Actor::host()).await? {
             RevocationOutcome::Revoked(position) => Ok(json!({ "position": position })),
             RevocationOutcome::AlreadyOver => Ok(json!({ "already_over": true })),
-            RevocationOutcome::Unknown => Err(Failure::new("there is no such token or grant")),
+            RevocationOutcome::Unknown => {
+                Err(Failure::new("there is no such token or grant, and by its id none that is valid"))
+            }
         }
     }
 

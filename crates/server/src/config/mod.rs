@@ -308,6 +308,9 @@ pub struct Tokens {
     /// 32 and 4 KiB as JSON, and none under a registered name. The same on all servers of a deployment.
     #[schemars(extend("example" = { "tenant": "acme" }))]
     pub claims: ConfiguredClaims,
+    /// How old what a verifier knows from a status list may be: a list is answered until half of this has passed since it
+    /// was made, and may be kept for the other half. From 2s to 24h. The same on all servers of a deployment.
+    pub status_list_ttl: Lifetime,
     /// Whether `/oauth2/revoke` says in headers what it was given and whose it is, as WSO2 Identity Server can:
     /// `RevokedAccessToken` or `RevokedRefreshToken`, and `AuthorizedUser`. Proxies may log headers; of what is revoked that
     /// is the token's text.
@@ -326,6 +329,7 @@ impl Default for Tokens {
             reuse_minimum_life: Lifetime::from_secs(30),
             default_audience: None,
             claims: ConfiguredClaims::default(),
+            status_list_ttl: Lifetime::from_secs(60),
             revoked_token_headers_in_response: false,
         }
     }
@@ -458,6 +462,7 @@ impl Config {
             refresh_grace: self.tokens.refresh_grace,
             default_audience: Audience::new(audience),
             claims: self.tokens.claims.clone(),
+            status_list_ttl: self.tokens.status_list_ttl,
             persistence: TokenSettings::mode(self.token_persistence.enable, self.token_persistence.pool_size),
             has_queue: self.token_persistence.has_queue(),
             pool_size: self.token_persistence.pool_size,

@@ -2,11 +2,13 @@
 //! `deploy/gateway/nginx.conf` has the `error_page`.
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use grantry_protocol::SubjectKind;
-use grantry_verifier::{Refusal, Verified};
+use grantry_verifier::{Refusal, ResourceMetadata, Verified};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -28,6 +30,8 @@ const RETRY_SECONDS: u64 = 1;
 /// What became of a check.
 #[derive(Debug)]
 pub enum Outcome {
+    /// What clients are told about the resource was read.
+    Metadata(ResourceMetadata),
     Public,
     Allowed(Identity),
     /// Not from one of `gateway.trusted_proxies`.
@@ -75,7 +79,8 @@ impl Identity {
 
 impl Outcome {
     /// For metrics.
-    pub const ALL: [&'static str; 10] = [
+    pub const ALL: [&'static str; 11] = [
+        "metadata",
         "public",
         "allowed",
         "untrusted_proxy",
@@ -91,6 +96,7 @@ impl Outcome {
     /// One of [`Self::ALL`].
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Metadata(_) => "metadata",
             Self::Public => "public",
             Self::Allowed(_) => "allowed",
             Self::Untrusted => "untrusted_proxy",
@@ -104,8 +110,10 @@ impl Outcome {
         }
     }
 
-    pub fn into_response(self) -> Response {
+    /// `metadata` is what there is to be told about the resource; who is refused is told where.
+    pub fn into_response(self, metadata: Option<&ResourceMetadata>) -> Response {
         let (status, error, description) = match &self {
+            Self::Metadata(own) => return describe(own),
             Self::Public => return pass(&Identity::nobody()),
             Self::Allowed(identity) => return pass(identity),
             Self::Untrusted => {
@@ -131,7 +139,7 @@ impl Outcome {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Self::Refused(refusal) = &self
-            && let Some(challenge) = refusal.www_authenticate(None)
+            && let Some(challenge) = refusal.www_authenticate(metadata)
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -158,6 +166,16 @@ fn pass(Identity(values): &Identity) -> Response {
     for (name, value) in NAMES.into_iter().zip(values) {
         headers.insert(HeaderName::from_static(name), value.clone());
     }
+    response
+}
+
+/// Pages of any origin may read it, too.
+fn describe(metadata: &ResourceMetadata) -> Response {
+    let mut response = Response::new(Body::from(metadata.document()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use axum::http::Method;
 use grantry_protocol::ScopeSet;
+use grantry_verifier::{ResourceMetadata, StartError};
 
 use super::path::NormalPath;
 use super::rules::{Needed, Pattern, Rule, Rules};
@@ -68,11 +69,27 @@ impl Check<'_> {
                  [\"https://api.example\"]",
             );
         }
+        self.resource();
         if !STALENESS_MILLIS.contains(&gateway.max_staleness.as_duration().as_millis()) {
             self.refuse(
                 "max_staleness",
                 format!("{} is out of bounds; choose something from 100ms to 60s", gateway.max_staleness),
             );
+        }
+    }
+
+    fn resource(&mut self) {
+        let gateway = self.gateway;
+        let Some(resource) = &gateway.resource else { return };
+        if !gateway.audience.contains(resource) {
+            self.refuse(
+                "resource",
+                format!(
+                    "{resource:?} must be in gateway.audience as well, or the tokens that clients ask for by it would be refused"
+                ),
+            );
+        } else if let Err(StartError::Setting { problem, .. }) = ResourceMetadata::new(resource, "", &[]) {
+            self.refuse("resource", problem);
         }
     }
 

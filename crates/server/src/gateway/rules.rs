@@ -8,6 +8,7 @@
 //!    be one to which `/Admin` is `/admin`.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::path::NormalPath;
@@ -78,6 +79,16 @@ impl Rules {
         rules.sort_by_key(|rule| Reverse((rule.pattern.exact, rule.pattern.path.as_str().len())));
         let without_case = rules.iter().map(|rule| rule.pattern.without_case()).collect();
         Self { rules, without_case, unmatched }
+    }
+
+    /// All that a request may need, each once and in order.
+    pub fn scopes(&self) -> Vec<&str> {
+        let needed = self.rules.iter().filter_map(|rule| match &rule.needed {
+            Needed::Token(scopes) => Some(scopes),
+            Needed::Nothing => None,
+        });
+        let scopes: BTreeSet<&str> = needed.flatten().map(String::as_str).collect();
+        scopes.into_iter().collect()
     }
 
     pub fn judge(&self, method: &str, path: &NormalPath) -> Result<&Needed, Denied> {

@@ -13,7 +13,8 @@ use std::sync::atomic::AtomicUsize;
 
 use grantry_protocol::Secret;
 use grantry_verifier::{
-    ClientCredentials, Endpoints, Introspection, Revocations as Following, Settings, Verifier,
+    ClientCredentials, Endpoints, Introspection, ResourceMetadata, Revocations as Following, Settings,
+    Verifier,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use super::health::{Health, operations};
 use super::load::LoadedGateway;
 use super::metrics::GatewayMetrics;
 use super::original::CHECK_PATH;
+use super::rules::Rules;
 use super::settings::{Gateway, Login, Revocations};
 use super::site::{CheckSite, Checks};
 use crate::failure::Failure;
@@ -54,9 +56,11 @@ async fn run(loaded: LoadedGateway) -> Result<(), Failure> {
     let verifier = start_verifier(&gateway)?;
     // 3.
     let limits = gateway.limits.of_listener();
+    let metadata = metadata(&gateway, &rules)?;
     let site = CheckSite(Arc::new(Checks {
         verifier: Arc::clone(&verifier),
         rules,
+        metadata,
         proxy: gateway.proxy.ok_or_else(|| Failure::new("gateway.proxy must be set"))?,
         trusted: gateway.trusted_proxies.clone(),
         max_concurrent: limits.max_concurrent_requests,
@@ -93,6 +97,13 @@ async fn run(loaded: LoadedGateway) -> Result<(), Failure> {
         () = signals.next() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
+}
+
+fn metadata(gateway: &Gateway, rules: &Rules) -> Result<Option<ResourceMetadata>, Failure> {
+    let Some(resource) = &gateway.resource else { return Ok(None) };
+    let issuer = gateway.issuer.as_deref().unwrap_or_default();
+    let made = ResourceMetadata::new(resource, issuer, &rules.scopes());
+    made.map(Some).map_err(|error| Failure::new(format!("gateway.{error}")))
 }
 
 fn start_verifier(gateway: &Gateway) -> Result<Arc<Verifier>, Failure> {

@@ -27,6 +27,11 @@ pub struct Gateway {
     /// Names of the resource: a token needs one of them in its `aud`. At least one.
     #[schemars(extend("example" = ["https://api.example"]))]
     pub audience: Vec<String>,
+    /// The URL by which clients know what is behind the proxy, one of `audience`. With it the gateway answers, to anybody that
+    /// the proxy lets through, at `/.well-known/oauth-protected-resource` with the path of this URL behind it (RFC 9728), and
+    /// names that address to whoever is refused, as `resource_metadata`.
+    #[schemars(extend("example" = "https://api.example"))]
+    pub resource: Option<String>,
     /// Which proxy asks, and so where it says what the original request is: `nginx` in `X-Original-Method` and
     /// `X-Original-URI`, `traefik` in `X-Forwarded-Method` and `X-Forwarded-Uri`, `envoy` in the method and the path of the
     /// check itself. Must be set; what the other two would say does not count.
@@ -86,6 +91,7 @@ impl Default for Gateway {
         Self {
             issuer: None,
             audience: Vec::new(),
+            resource: None,
             proxy: None,
             trusted_proxies: ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),

@@ -2,6 +2,7 @@
 //!
 //! 1. There is a place for it among those that run at once, and a time by which it is answered.
 //! 2. It comes from a trusted proxy: what it says of the original request can be believed.
+//!    What clients are told about the resource (RFC 9728) is no question: anybody that the proxy lets through may read it.
 //! 3. The original request can be read in one way only ([`super::original`], [`super::path`]).
 //! 4. The rule of its path ([`super::rules`]). On a public path nobody looks at the token.
 //! 5. The token, from `Authorization` alone (RFC 6750 §2.1), is good, not revoked, and has the scopes.
@@ -14,7 +15,7 @@ use std::time::Duration;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::request::Parts;
 use axum::response::Response;
-use grantry_verifier::{Refusal, Verifier, bearer_token};
+use grantry_verifier::{Refusal, ResourceMetadata, Verifier, bearer_token};
 use grantry_web::Site;
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
@@ -34,6 +35,7 @@ pub struct Checks {
     pub verifier: Arc<Verifier>,
     pub rules: Rules,
     pub proxy: Proxy,
+    pub metadata: Option<ResourceMetadata>,
     pub trusted: Vec<IpNet>,
     pub max_concurrent: usize,
     pub request_timeout: Duration,
@@ -50,7 +52,7 @@ impl Site for CheckSite {
         let outcome = checks.within_bounds(&parts).await;
         checks.log(&outcome, &parts);
         checks.metrics.record(&outcome, started.elapsed());
-        outcome.into_response()
+        outcome.into_response(checks.metadata.as_ref())
     }
 }
 
@@ -69,6 +71,9 @@ impl Checks {
         let peer = peer(request).map(|peer| peer.ip().to_canonical());
         if !peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer))) {
             return Err(Outcome::Untrusted);
+        }
+        if let Some(metadata) = self.metadata.as_ref().filter(|own| own.path() == request.uri.path()) {
+            return Ok(Outcome::Metadata(metadata.clone()));
         }
         // 3.
         let Original { method, path } = self.proxy.original(request).map_err(Outcome::Misread)?;
@@ -95,7 +100,7 @@ impl Checks {
             (method.to_owned(), path)
         };
         match outcome {
-            Outcome::Public | Outcome::Allowed(_) => {}
+            Outcome::Metadata(_) | Outcome::Public | Outcome::Allowed(_) => {}
             Outcome::Untrusted => {
                 let peer = peer(request);
                 tracing::warn!(?peer, "refused: not in gateway.trusted_proxies");

@@ -14,6 +14,8 @@ pub const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:
 
 /// A key pair of a client.
 pub struct Assertions {
+    /// The issuer of the server that they are for.
+    audience: String,
     key: EncodingKey,
     kid: String,
     jwk: Jwk,
@@ -21,13 +23,17 @@ pub struct Assertions {
 
 impl Assertions {
     pub fn new() -> Self {
+        Self::for_issuer(ISSUER)
+    }
+
+    pub fn for_issuer(audience: &str) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let key = EncodingKey::from_ec_der(&pair.serialize_der());
         let kid = format!("key-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
         jwk.common.key_id = Some(kid.clone());
-        Self { key, kid, jwk }
+        Self { audience: audience.to_owned(), key, kid, jwk }
     }
 
     /// The public half, as a client registers it.
@@ -35,9 +41,11 @@ impl Assertions {
         json!({ "keys": [self.jwk] })
     }
 
-    /// Good for a minute and never the same: by `issuer`, about `subject`, for our server.
+    /// Good for a minute and never the same: by `issuer`, about `subject`.
     pub fn sign(&self, issuer: &str, subject: &str) -> String {
-        self.sign_claims(&Self::claims(issuer, subject))
+        let mut claims = Self::claims(issuer, subject);
+        claims["aud"] = self.audience.as_str().into();
+        self.sign_claims(&claims)
     }
 
     pub fn claims(issuer: &str, subject: &str) -> Value {

@@ -94,6 +94,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("tokens.refresh_grace", "\"a while\"", "length of time"),
     ("tokens.active_token_policy", "\"keep\"", "`reuse`, `replace`"),
     ("tokens.reuse_minimum_life", "\"2h\"", "tokens.access_token_lifetime"),
+    ("tokens.status_list_ttl", "\"1s\"", "from 2s to 1day"),
+    ("tokens.status_list_ttl", "\"25h\"", "from 2s to 1day"),
     ("tokens.default_audience", "[]", "at least one"),
     ("tokens.default_audience", "[\"a b\"]", "without spaces"),
     ("tokens.claims", "{ tenant = 1, exp = 1 }", "\"exp\" is a registered claim"),

@@ -33,6 +33,7 @@ mod redis;
 mod replication;
 mod settings;
 mod soak;
+mod status_list;
 mod store_copy;
 mod test_server;
 mod tls;

@@ -13,7 +13,7 @@ use crate::wait;
 const CONFIG: &str = "[server]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
 
 /// Puts a new certificate for 127.0.0.1 in place and gives a client that trusts nothing else.
-fn new_certificate(home: &Home) -> Client {
+pub fn new_certificate(home: &Home) -> Client {
     trusting(&write_certificate(home))
 }
 

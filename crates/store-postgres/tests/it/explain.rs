@@ -137,11 +137,14 @@ impl Access {
 }
 
 /// Tables that have one row, or a few.
-const SMALL: [&str; 5] = ["log_head", "audit_head", "keys", "nodes", "turns"];
+const SMALL: [&str; 6] = ["log_head", "audit_head", "status_head", "keys", "nodes", "turns"];
 /// Full counts, for operators and for the rotation of keys.
 const WALKS: [&str; 4] = ["tokens_count", "tokens_last_expiry", "grants_count", "grants_last_expiry"];
 /// In the order of a key, from one partition to the next until there is enough; of the log, merged from all.
 const IN_ORDER: [&str; 5] = ["tokens_list", "tokens_newest", "last_among", "oldest_select", "entries_select"];
+
+/// By the partial index of each partition, which holds nothing but what has a place in a status list.
+const BY_STATUS: [&str; 2] = ["status_list_ended", "status_lists_in_use"];
 
 async fn assert_by_index(client: &Client, situation: &str) {
     let mut pruned = 0;
@@ -154,11 +157,41 @@ async fn assert_by_index(client: &Client, situation: &str) {
         let looked_into = access.partitions;
         pruned += usize::from(looked_into.len() == 1);
         assert!(
-            looked_into.len() <= 1 || IN_ORDER.contains(&name),
+            looked_into.len() <= 1 || IN_ORDER.contains(&name) || BY_STATUS.contains(&name),
             "{situation}: {name} looks into {looked_into:?}\n{plan:#}"
         );
     }
     assert!(pruned >= 8, "{situation}: partitions are seen in the plans");
+    for name in BY_STATUS {
+        assert_by_status(client, name, situation).await;
+    }
+}
+
+async fn assert_by_status(client: &Client, name: &str, situation: &str) {
+    let statement = OCCASIONAL.iter().find(|statement| statement.name == name).unwrap();
+    let plan = plan(client, statement).await;
+    let mut indexes = Vec::new();
+    indexes_of_rows(&plan, &mut indexes);
+    assert!(indexes.len() > PARTITIONS as usize, "{situation}: {name}\n{plan:#}");
+    let strange: Vec<_> = indexes.iter().filter(|index| !index.contains("status")).collect();
+    assert!(strange.is_empty(), "{situation}: {name} goes by {strange:?}\n{plan:#}");
+}
+
+/// The indexes through which tokens and grants are found.
+fn indexes_of_rows(node: &Value, found: &mut Vec<String>) {
+    match node {
+        Value::Array(nodes) => nodes.iter().for_each(|node| indexes_of_rows(node, found)),
+        Value::Object(fields) => {
+            let index = fields.get("Index Name").and_then(Value::as_str);
+            found.extend(
+                index
+                    .filter(|index| index.starts_with("tokens") || index.starts_with("grants"))
+                    .map(str::to_owned),
+            );
+            fields.values().for_each(|node| indexes_of_rows(node, found));
+        }
+        _ => {}
+    }
 }
 
 #[tokio::test]
@@ -177,6 +210,7 @@ async fn statements_go_by_index_in_large_tables() {
          SELECT (lpad(to_hex({start} + n * 1000), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid,
                 sha256(int8send(n)), 'app', 'user ' || n % 1000, 2, 'read', '[]', 1, {start}, {start} + n * 1000, 1, 0
          FROM generate_series(1::bigint, 100000) AS n;
+         UPDATE tokens SET status_index = issued_at % 1000 + 70000 WHERE get_byte(slot, 0) = 0;
          INSERT INTO slots (slot, holder, expires_at) SELECT slot, id, expires_at FROM tokens;
          INSERT INTO grants (id, slot, is_last_of_slot, client_id, subject, subject_kind, scope, audience, seen_epoch,
                              seen_position, created_at, expires_at, idle_expires_at, counter, rotated_at, access_token)

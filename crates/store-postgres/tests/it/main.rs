@@ -12,6 +12,7 @@ mod pgbouncer;
 mod replication;
 mod shortcut;
 mod tls;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,16 +1,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use grantry_protocol::LogHead;
-use grantry_store::{NodeId, Nodes, Probe, Revocations};
-use grantry_store_postgres::testing::ground::{Connector, Statement, migrate_beyond};
+use grantry_protocol::{LogHead, Timestamp, TokenId};
+use grantry_store::{NodeId, Nodes, Probe, Revocations, StatusLists};
+use grantry_store_postgres::testing::ground::{Connector, Partitions, Statement, migrate_beyond};
 use grantry_store_postgres::testing::{Database, Server, ServerOptions};
 use grantry_store_postgres::{OpenError, PostgresOptions, PostgresStore, SchemaVersions, StoreTime};
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::{Fixed, link, options};
 
-const NEEDED: usize = 3;
+const NEEDED: usize = 6;
 
 /// What a release to come may do while this one works.
 const COMING: &str = "-- oldest code: 1
@@ -24,7 +25,7 @@ CREATE INDEX CONCURRENTLY nodes_by_heartbeat ON nodes (last_heartbeat);
 ";
 
 /// One after which this release cannot work any more.
-const COMING_BREAK: &str = "-- oldest code: 5
+const COMING_BREAK: &str = "-- oldest code: 8
 ALTER TABLE assertions RENAME TO used_assertions;";
 
 const INSERT: Statement = Statement {
@@ -116,7 +117,10 @@ async fn a_schema_that_this_release_cannot_work_with_is_refused_and_left_alone()
     let database = Database::scratch();
     migrate_beyond(&schema_connector(&database), &[COMING, COMING_INDEX, COMING_BREAK]).await.unwrap();
     let refused = open(&database.url()).await.map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 6, known: NEEDED, .. }), "{refused}");
+    assert!(
+        matches!(refused, OpenError::NewerSchema { found, known: NEEDED, .. } if found == NEEDED + 3),
+        "{refused}"
+    );
     assert!(versions(&database).await.is_err());
 }
 
@@ -157,12 +161,95 @@ async fn a_node_of_the_first_release_goes_on_beside_one_of_this() {
     assert_eq!((node.last_heartbeat.as_millis(), node.applied), (7, Some(applied)));
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// As the release before status lists made it, with partitions of tokens.
+async fn schema_before_status_lists(database: &Database) -> Vec<TokenId> {
+    first_schema(database).await;
+    let client = database.connect().await;
+    let applied = include_str!("../../src/migrations/0002_applied.sql");
+    let settings = include_str!("../../src/migrations/0003_settings.sql");
+    for migration in [applied, settings, "UPDATE schema_version SET version = 3"] {
+        client.batch_execute(migration).await.unwrap();
+    }
+    let ids: Vec<TokenId> = (0..4).map(|hour| TokenId::lower_bound(START + HOUR * hour)).collect();
+    let link = link(&database.url()).await;
+    for id in &ids {
+        Partitions::new(HOUR * 24).cover(&link, &[(*id, START + HOUR * 24)]).await.unwrap();
+    }
+    ids
+}
+
+const TOKEN_INSERT: Statement = Statement {
+    name: "first_token_insert",
+    sql: "INSERT INTO tokens (id, slot, client_id, subject, subject_kind, scope, audience, format, issued_at, expires_at,
+                              seen_epoch, seen_position)
+          VALUES ($1, '', 'app', 'app', 1, '', '[]', 1, 0, 0, 1, 0)",
+    types: &[Type::UUID],
+};
+
+#[tokio::test]
+async fn every_partition_gets_the_index_of_status_lists_while_a_node_of_before_issues() {
+    let database = Database::empty();
+    let ids = schema_before_status_lists(&database).await;
+    let client = database.connect().await;
+    let first: String = client.query_one("SELECT min(name) FROM partitions", &[]).await.unwrap().get(0);
+    // An attempt that ended between two of its statements has left this.
+    client.batch_execute(&format!("CREATE INDEX {first}_by_status ON {first} (expires_at)")).await.unwrap();
+    let old = link(&database.url()).await;
+    old.prepare_all(&[&TOKEN_INSERT]).await.unwrap();
+
+    let migrated = AtomicBool::new(false);
+    let upgrade = async {
+        let store = open(&database.url()).await.unwrap();
+        migrated.store(true, Ordering::Relaxed);
+        store
+    };
+    let issue = async {
+        let (mut written, mut after) = (0_u32, 0);
+        while after < 10 {
+            after += u8::from(migrated.load(Ordering::Relaxed));
+            let mut id = *ids[written as usize % ids.len()].as_bytes();
+            id[12..].copy_from_slice(&(written + 1).to_be_bytes());
+            old.execute(&TOKEN_INSERT, &[&Uuid::from_bytes(id)]).await.unwrap();
+            written += 1;
+        }
+        i64::from(written)
+    };
+    let (store, issued) = tokio::join!(upgrade, issue);
+    let count =
+        client.query_one("SELECT count(*) FROM tokens WHERE status_index IS NULL", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), issued);
+
+    // One more partition, as this release makes it.
+    let link = link(&database.url()).await;
+    let next = TokenId::lower_bound(START + HOUR * 4);
+    Partitions::new(HOUR * 24).cover(&link, &[(next, START + HOUR * 24)]).await.unwrap();
+    let indexes = "SELECT c.relname::text, i.indisvalid, pg_get_expr(i.indpred, i.indrelid),
+                          pg_get_indexdef(i.indexrelid, 1, false)
+                   FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid JOIN pg_class c ON c.oid = i.indrelid
+                   WHERE h.inhparent = 'tokens_by_status'::regclass";
+    let rows = client.query(indexes, &[]).await.unwrap();
+    assert_eq!(rows.len(), ids.len() + 1);
+    for row in rows {
+        assert!(row.get::<_, bool>(1), "{}", row.get::<_, String>(0));
+        assert_eq!(row.get::<_, String>(2), "(status_index IS NOT NULL)");
+        assert_eq!(row.get::<_, String>(3), "status_index");
+    }
+    let whole = "SELECT bool_and(indisvalid) FROM pg_index
+                 WHERE indexrelid IN ('tokens_by_status'::regclass, 'grants_by_status'::regclass)";
+    assert!(client.query_one(whole, &[]).await.unwrap().get::<_, bool>(0));
+    assert_eq!(store.status_index_reserve(3).await, Ok(0..3));
+    assert_eq!(store.status_lists_in_use().await, Ok(0..1));
+}
+
 #[tokio::test]
 async fn a_migration_that_fails_leaves_nothing_and_the_next_start_tries_again() {
     let database = Database::scratch();
     let broken = "-- oldest code: 1\nCREATE TABLE next (id uuid PRIMARY KEY); SELECT 1 / 0;";
     let failed = migrate_beyond(&schema_connector(&database), &[broken]).await.unwrap_err();
-    assert!(matches!(failed, OpenError::Migration { migration: 4, .. }), "{failed}");
+    assert!(matches!(failed, OpenError::Migration { migration, .. } if migration == NEEDED + 1), "{failed}");
     assert_eq!(versions(&database).await.unwrap().found, NEEDED);
     migrate_beyond(&schema_connector(&database), &[COMING]).await.unwrap();
     assert_eq!(versions(&database).await.unwrap().found, NEEDED + 1);

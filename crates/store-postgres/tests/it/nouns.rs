@@ -93,9 +93,10 @@ impl Nouns {
             counter: 0,
             rotated_at: now,
             access_token: token.id,
+            status_index: None,
         };
         token.authority = grant.authority();
-        Opening { grant, token, policy: ActiveTokenPolicy::Reuse }
+        Opening { grant, token, is_stored: true, policy: ActiveTokenPolicy::Reuse }
     }
 
     pub fn rotation(&self, grant: &Grant, presented: u32) -> TokenWrite {

@@ -64,6 +64,7 @@ fn first_token() -> StoredToken {
             session: None,
         },
         deferred_by: None,
+        status_index: None,
     };
     StoredToken { token, ended: None, ended_by_rule: false, holds_slot: true }
 }
@@ -97,13 +98,13 @@ async fn a_store_of_the_first_release_is_opened_with_all_that_is_in_it() {
     write_first_schema(&scratch.path);
     let path = scratch.path.clone();
     let versions = SqliteStore::schema_versions(&path).unwrap();
-    assert_eq!(versions, SchemaVersions { found: 1, needed: 5 });
+    assert_eq!(versions, SchemaVersions { found: 1, needed: 6 });
 
     let harness = scratch.harness();
     assert_all_is_there(&harness).await;
     assert_eq!(harness.stored(id(1)).await, first_token());
     assert_eq!(harness.store.node_list().await.unwrap().len(), 1);
-    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 5);
+    assert_eq!(SqliteStore::schema_versions(&path).unwrap().found, 6);
     assert_eq!(harness.store.settings_find().await.unwrap().value, None);
     assert_ne!(harness.store.cluster_id().await.unwrap(), ClusterId([0; 16]));
 }

@@ -122,7 +122,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     let complaint = scratch.complaint();
     assert!(
-        complaint.contains("newer version of grantry: its schema has version 99, this one knows up to 5")
+        complaint.contains("newer version of grantry: its schema has version 99, this one knows up to 6")
     );
     assert!(SqliteStore::schema_versions(&scratch.path).is_err());
     let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
@@ -133,12 +133,12 @@ fn a_newer_schema_is_refused_and_left_alone() {
 fn the_schema_can_be_asked_for_without_touching_the_file() {
     let scratch = Scratch::new();
     let missing = SqliteStore::schema_versions(&scratch.path).unwrap();
-    assert_eq!(missing, SchemaVersions { found: 0, needed: 5 });
+    assert_eq!(missing, SchemaVersions { found: 0, needed: 6 });
     assert!(missing.is_behind() && !scratch.path.exists());
 
     drop(scratch.open());
     let current = SqliteStore::schema_versions(&scratch.path).unwrap();
-    assert_eq!(current, SchemaVersions { found: 5, needed: 5 });
+    assert_eq!(current, SchemaVersions { found: 6, needed: 6 });
     assert!(!current.is_behind());
 }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use grantry_protocol::{Epoch, GrantState, LogHead, LogKind, Position, Seen, Timestamp, TokenState};
+use grantry_protocol::{
+    AccessToken, Epoch, GrantState, LogHead, LogKind, Position, Seen, StatusIndex, Timestamp, TokenState,
+};
 use grantry_store::conformance::{Harness, LIFETIME, issue, issue_over};
 use grantry_store::{
-    AssertionKey, KeyChange, KeyPurpose, KeyRecord, RotationOutcome, Store, TokenWrite, WriteOutcome,
+    AssertionKey, KeyChange, KeyPurpose, KeyRecord, RotationOutcome, StatusLists, Store, TokenWrite,
+    WriteOutcome,
 };
 use grantry_store_sqlite::{BackupError, OpenError, Progress, SqliteStore};
 use rusqlite::Connection;
@@ -118,6 +121,38 @@ async fn the_epoch_rises_above_that_of_the_backup_and_that_of_the_store() {
     let other = elsewhere.harness();
     restore(&other, &late, &target).unwrap();
     assert_eq!(other.head().await.epoch, Epoch(4), "above the backup's");
+}
+
+#[tokio::test]
+async fn no_place_in_a_status_list_is_given_out_again_and_none_of_before_is_told_of() {
+    let scratch = Scratch::new();
+    let path = scratch.path.clone();
+    let backup = backup_path(&path);
+    let harness = scratch.harness();
+    assert_eq!(harness.store.status_index_reserve(256).await, Ok(0..256));
+    let token = AccessToken { status_index: Some(StatusIndex(7)), ..harness.token("app") };
+    assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
+    SqliteStore::backup(&path, &backup, ignore).unwrap();
+    let since = harness.store.status_index_reserve(300).await.unwrap();
+    restore(&harness, &backup, &path).unwrap();
+
+    assert_eq!(harness.stored(token.id).await.token, token);
+    let used = harness.store.status_lists_in_use().await.unwrap();
+    assert!(
+        used.is_empty() && used.start > StatusIndex(since.end).list(),
+        "all of them were ended: {used:?}"
+    );
+    let next = harness.store.status_index_reserve(1).await.unwrap().start;
+    assert_eq!(StatusIndex(next), StatusIndex(StatusIndex::of_list(used.start).start));
+    assert_eq!(harness.store.status_lists_in_use().await, Ok(used.start..used.start + 1));
+
+    // A machine that has lost its store knows only of the backup; the next restore goes further still.
+    let other = path.with_file_name("other.db");
+    restore(&harness, &backup, &other).unwrap();
+    let other = SqliteStore::open(&other, patient(), Arc::clone(&harness.clock) as _).unwrap();
+    assert!(other.status_index_reserve(1).await.unwrap().start >= 256 + (1 << 40));
+    restore(&harness, &backup, &path).unwrap();
+    assert!(harness.store.status_index_reserve(1).await.unwrap().start >= next + (1 << 40));
 }
 
 #[tokio::test]

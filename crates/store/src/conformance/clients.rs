@@ -36,6 +36,7 @@ fn with_every_field(id: &str) -> Client {
             }),
             jwt_bearer_refresh: true,
             allowed_cors_origins: vec!["https://app.example".into()],
+            status_list: true,
             enabled: false,
         },
         secret: Some(ClientSecretHash { key_version: 255, hash: [0xfe; 32] }),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use grantry_protocol::{
     ActiveTokenPolicy, Audience, Authority, Epoch, Grant, GrantState, LogHead, LogKind, Position, Rule,
-    ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
+    ScopeSet, Seen, SessionId, SlotKey, StatusIndex, SubjectKind, TokenState,
 };
 
 use super::harness::{GRANT_LIFETIME, Harness, IDLE, LIFETIME, issue, open};
@@ -32,6 +32,7 @@ pub async fn a_grant_is_found_as_it_was_written(harness: Harness) {
         counter: u32::MAX,
         rotated_at: at(2),
         access_token: opening.token.id,
+        status_index: Some(StatusIndex(u64::from(u32::MAX) * 5)),
     };
     assert_eq!(harness.write(open(&opening)).await, WriteOutcome::Opened);
     let stored = as_opened(&opening);

@@ -26,6 +26,7 @@ pub mod rules;
 pub mod settings;
 pub mod settlements;
 pub mod slots;
+pub mod status_lists;
 pub mod tokens;
 pub mod unstored;
 
@@ -312,6 +313,28 @@ macro_rules! conformance_suite {
                 a_younger_grant_does_not_keep_a_rule,
                 the_ends_of_single_grants_and_tokens_do_not_stay_for_a_grant_that_is_older,
             }
+            status_lists {
+                numbers_are_given_out_in_order_and_once,
+                of_reservations_at_the_same_time_none_gets_the_numbers_of_another,
+                from_one_number_to_a_whole_list_can_be_reserved_at_once,
+                a_token_brings_its_index_wherever_it_is_read,
+                a_grant_brings_its_index_wherever_it_is_read,
+                the_row_of_a_grant_says_which_index_it_has,
+                a_grant_can_be_opened_without_a_row_for_its_token,
+                nothing_is_ended_in_a_new_store,
+                a_revoked_token_is_ended_and_no_other,
+                a_list_has_the_places_from_its_first_to_its_last,
+                a_token_that_expired_or_lost_its_slot_is_not_ended,
+                a_token_that_was_replaced_is_ended,
+                of_tokens_that_are_settled_those_that_give_way_are_ended,
+                a_token_revoked_before_it_was_written_is_ended_once_it_is,
+                a_revoked_grant_is_ended_and_so_are_its_tokens,
+                a_grant_whose_time_is_over_is_not_ended,
+                a_grant_whose_refresh_token_was_spent_twice_is_ended,
+                every_rule_ends_what_it_names_and_has_not_seen_it,
+                lists_are_in_use_from_the_oldest_row_to_the_last_number,
+                numbers_that_a_lost_commit_may_have_given_out_are_skipped,
+            }
         }
     };
     (@tests $make_harness:ident $($noun:ident { $($case:ident,)* })*) => {
@@ -350,6 +373,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("nodes", include_str!("nodes.rs")),
     ("retention", include_str!("retention.rs")),
     ("grant_retention", include_str!("grant_retention.rs")),
+    ("status_lists", include_str!("status_lists.rs")),
 ];
 
 /// Panics unless these are all the cases that the sources have: a case that is not in the list would never run.

@@ -1,6 +1,6 @@
 use grantry_protocol::{
     AccessToken, AccessTokenFormat, Audience, Authority, Ending, Epoch, GrantId, LogHead, LogKind,
-    NodeNumber, Position, Rule, ScopeSet, Seen, SessionId, SlotKey, SubjectKind, TokenState,
+    NodeNumber, Position, Rule, ScopeSet, Seen, SessionId, SlotKey, StatusIndex, SubjectKind, TokenState,
 };
 
 use super::harness::{Harness, LIFETIME, issue_over};
@@ -24,6 +24,7 @@ pub async fn a_token_is_found_as_it_was_written(harness: Harness) {
             session: Some(SessionId::from_bytes([0xa7; SessionId::LEN])),
         },
         deferred_by: NodeNumber::new(200),
+        status_index: Some(StatusIndex(70_000)),
     };
     assert_eq!(harness.issue(&token).await, WriteOutcome::Issued);
 

@@ -171,6 +171,7 @@ pub async fn the_first_rotation_gives_a_row_to_a_grant_that_has_none(harness: Ha
         rotated_at: harness.now(),
         idle_expires_at: harness.now() + IDLE,
         access_token: first.token.id,
+        status_index: None,
         ..opening.grant.clone()
     };
     assert_eq!(judged_grant(&harness, &opening).await.grant, moved);

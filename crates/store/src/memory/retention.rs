@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use grantry_protocol::{GrantId, LogEntry, LogKind, SlotKey, TokenId};
 
-use super::MemoryStore;
+use super::{MemoryStore, Placed};
 use crate::{AssertionKey, GrantsSwept, NodeId, Result, Retention, Swept};
 
 /// A token made within the millisecond in which an entry was logged may be the older of the two.
@@ -24,6 +24,7 @@ impl Retention for MemoryStore {
         for id in &tokens {
             let Some(row) = state.tokens.remove(id) else { continue };
             slots += u64::from(state.free(row.token.slot, *id));
+            state.displace(row.token.status_index, Placed::Token(*id));
         }
 
         let oldest_token = state.tokens.first_key_value().map(|(id, _)| *id);
@@ -87,7 +88,9 @@ impl Retention for MemoryStore {
             .collect();
         let mut removed = 0;
         for (id, slot, _) in looked_at.iter().filter(|(_, _, is_over)| *is_over) {
-            state.grants.remove(id);
+            if let Some(stored) = state.grants.remove(id) {
+                state.displace(stored.grant.status_index, Placed::Grant(*id));
+            }
             removed += 1;
             if let Some(slot) = slot.filter(|slot| state.grant_slots.get(slot) == Some(id)) {
                 state.grant_slots.remove(&slot);

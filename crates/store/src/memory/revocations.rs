@@ -46,6 +46,7 @@ impl Revocations for MemoryStore {
         }
         if merge.raise_epoch {
             state.head.0.epoch = Epoch(merge.from.epoch.0 + 1);
+            state.status_head = state.status_head.after_loss();
             state.bell.ring();
         }
         for LogEntry { kind, key, keep_until, .. } in merge.entries {

@@ -4,7 +4,7 @@ use grantry_protocol::{
     AccessToken, Ending, Grant, GrantId, LogKind, RuleKeys, Seen, SlotKey, Timestamp, TokenId,
 };
 
-use super::{NodeRow, State, TokenRow};
+use super::{NodeRow, Placed, State, TokenRow};
 use crate::{
     AssertionKey, AuditEntry, GrantRotation, Holder, NodeId, ReadRows, StoredGrant, StoredToken, Unwritten,
     WriteRows,
@@ -50,6 +50,7 @@ impl WriteRows for Rows<'_> {
     }
 
     fn token_insert(&mut self, token: &AccessToken, ended: Option<Ending>) -> Result<(), Infallible> {
+        self.state.place(token.status_index, Placed::Token(token.id));
         self.state.tokens.insert(token.id, TokenRow { token: token.clone(), ended });
         Ok(())
     }
@@ -81,6 +82,7 @@ impl WriteRows for Rows<'_> {
         if let Some(slot) = grant.slot {
             self.state.grant_slots.insert(slot, grant.id);
         }
+        self.state.place(grant.status_index, Placed::Grant(grant.id));
         let stored = StoredGrant { grant: grant.clone(), ended_at: None, ended_by_rule: false };
         self.state.grants.insert(grant.id, stored);
         Ok(())

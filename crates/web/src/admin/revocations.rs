@@ -41,7 +41,9 @@ pub async fn create(State(state): State<Arc<WebState>>, request: Request) -> Res
             Ok(json_no_store(StatusCode::CREATED, &body))
         }
         RevocationOutcome::AlreadyOver => Ok(json_no_store(StatusCode::OK, &json!({ "already_over": true }))),
-        RevocationOutcome::Unknown => Err(Problem::not_found("there is no such token or grant")),
+        RevocationOutcome::Unknown => {
+            Err(Problem::not_found("there is no such token or grant, and by its id none that is valid"))
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use grantry_grants::{ActiveGrant, ActiveToken, Introspection};
-use grantry_protocol::{AudienceClaim, ConfiguredClaims, IntrospectionRequest};
+use grantry_protocol::{AudienceClaim, ConfiguredClaims, IntrospectionRequest, TokenId};
 use serde::Serialize;
 
 use super::Form;
@@ -25,7 +25,7 @@ struct ActiveBody<'a> {
     aud: AudienceClaim<'a>,
     iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
+    jti: Option<TokenId>,
     #[serde(flatten)]
     configured: Option<&'a ConfiguredClaims>,
 }
@@ -61,7 +61,7 @@ fn render(active: &ActiveToken) -> Response {
         sub: token.subject.as_str(),
         aud: token.audience.as_claim(),
         iss: &active.issuer,
-        jti: Some(token.id.to_string()),
+        jti: Some(token.id),
         configured: Some(&active.claims),
     };
     json_no_store(StatusCode::OK, &body)

@@ -3,6 +3,7 @@
 pub mod introspect;
 pub mod revocations;
 pub mod revoke;
+pub mod status_list;
 pub mod token;
 
 use std::net::IpAddr;

@@ -30,8 +30,11 @@ pub async fn post(state: &WebState, request: Request) -> Result<Response, Refusa
         TokenRequest::ClientCredentials(wanted) => {
             state.grants.client_credentials(&credentials, wanted).await
         }
-        TokenRequest::Refresh(request) => state.grants.refresh(&credentials, request, form.request_id).await,
-        TokenRequest::JwtBearer(request) => state.grants.jwt_bearer(&credentials, request).await,
+        // Boxed, so that everybody else's request does not carry the room that they take.
+        TokenRequest::Refresh(request) => {
+            Box::pin(state.grants.refresh(&credentials, request, form.request_id)).await
+        }
+        TokenRequest::JwtBearer(request) => Box::pin(state.grants.jwt_bearer(&credentials, request)).await,
     };
     let answer = form.checked(state, &credentials, answer)?;
     Ok(render(&answer))

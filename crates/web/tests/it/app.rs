@@ -140,6 +140,7 @@ impl App {
             refresh_grace: Lifetime::from_secs(30),
             default_audience: Audience::new(vec![ISSUER.to_owned()]),
             claims: ConfiguredClaims::default(),
+            status_list_ttl: Lifetime::from_secs(60),
             persistence: PersistenceMode::Sync,
             has_queue: true,
             pool_size: 0,

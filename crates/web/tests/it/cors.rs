@@ -15,10 +15,12 @@ use crate::app::{Answer, App, SECRET, basic, form};
 
 const ORIGIN: &str = "https://app.example";
 const GRANT: &str = "grant_type=client_credentials";
-const OPEN: [(&str, &str); 4] = [
+const OPEN: [(&str, &str); 6] = [
     ("/oauth2/token", "POST"),
     ("/oauth2/revoke", "POST"),
     ("/oauth2/jwks", "GET, HEAD"),
+    ("/oauth2/status-list", "GET, HEAD"),
+    ("/oauth2/status-list/0", "GET, HEAD"),
     ("/.well-known/oauth-authorization-server", "GET, HEAD"),
 ];
 

@@ -17,6 +17,7 @@ mod health;
 mod oauth2_introspect;
 mod oauth2_revocations;
 mod oauth2_revoke;
+mod oauth2_status_list;
 mod oauth2_token;
 mod oauth2_token_jwt_bearer;
 mod oauth2_token_refresh;

@@ -25,6 +25,7 @@ async fn the_metadata_name_what_is_there_and_nothing_else() {
             "revocation_endpoint_auth_methods_supported": all,
             "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocations_endpoint": format!("{ISSUER}/oauth2/revocations"),
+            "status_list_aggregation_endpoint": format!("{ISSUER}/oauth2/status-list"),
             "jwks_uri": format!("{ISSUER}/oauth2/jwks"),
             "grant_types_supported": [
                 "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer",

@@ -155,8 +155,9 @@ impl Process {
             counter: 0,
             rotated_at: now,
             access_token: token.id,
+            status_index: None,
         };
-        let opening = Arc::new(Opening { grant, token, policy: client.policy });
+        let opening = Arc::new(Opening { grant, token, is_stored: true, policy: client.policy });
         match self.persistence.open(Arc::clone(&opening), MIN_LIFE).await? {
             Opened::New => self.give_pair(&opening.token, id, 0),
             Opened::Joined { grant, token } => self.give_pair(&token, grant.grant.id, grant.grant.counter),

@@ -1,19 +1,20 @@
 //! The store as one process sees it through the network.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
     AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
-    SlotKey, Subject, Timestamp, TokenId,
+    SlotKey, StatusIndex, Subject, Timestamp, TokenId,
 };
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
     DeferredToken, Grants, GrantsSwept, Issue, KeyChange, KeyRecord, Keys, Merge, MergeOutcome, Node, NodeId,
     Nodes, Observed, Outage, Probe, Replication, Result, Retention, Revocations, RuleAppend, Settings,
-    SettingsChange, SettingsOutcome, Store, StoreError, StoredGrant, StoredSettings, StoredToken, Swept,
-    TokenPage, TokenWrite, Tokens, WriteOutcome,
+    SettingsChange, SettingsOutcome, StatusLists, Store, StoreError, StoredGrant, StoredSettings,
+    StoredToken, Swept, TokenPage, TokenWrite, Tokens, WriteOutcome,
 };
 use tokio::sync::watch;
 
@@ -292,5 +293,20 @@ impl Retention for Link {
         limit: usize,
     ) -> Result<GrantsSwept> {
         self.far_end.store.retention_sweep_grants(after, retention, limit).await
+    }
+}
+
+#[async_trait]
+impl StatusLists for Link {
+    async fn status_index_reserve(&self, count: u32) -> Result<Range<u64>> {
+        self.far_end.store.status_index_reserve(count).await
+    }
+
+    async fn status_list_ended(&self, list: u64) -> Result<Vec<StatusIndex>> {
+        self.far_end.store.status_list_ended(list).await
+    }
+
+    async fn status_lists_in_use(&self) -> Result<Range<u64>> {
+        self.far_end.store.status_lists_in_use().await
     }
 }

@@ -52,6 +52,14 @@ fn every_mistake_is_answered_with_the_key_and_the_fix() {
         (format!("{GOOD}trusted_proxies = []\n{LOGIN}"), "gateway.trusted_proxies: must name the networks"),
         (format!("{GOOD}{LOGIN}client_secret = \"x\"\n"), "gateway.feed.client_secret is set as well"),
         (format!("{GOOD}revocations = \"off\"\n{LOGIN}"), "means nothing with gateway.revocations = \"off\""),
+        (
+            format!("{GOOD}resource = \"https://else.example\"\n{LOGIN}"),
+            "gateway.resource: \"https://else.example\" must be in gateway.audience as well",
+        ),
+        (
+            format!("{}resource = \"urn:api\"\n{LOGIN}", GOOD.replace("https://api.example", "urn:api")),
+            "gateway.resource: must be an http(s) URL",
+        ),
         (rule("scopes = [\"a\"]"), "rule 1 (\"\"): needs prefix or exact"),
         (rule("prefix = \"/a\"\nexact = \"/a\""), "has prefix and exact"),
         (rule("prefix = \"/a/../b\""), "no request could have it: the path has a dot segment"),

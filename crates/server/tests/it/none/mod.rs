@@ -1,6 +1,8 @@
 //! Tokens that are never stored, as clients, operators and the database see them; on SQLite and on PostgreSQL.
 
+use grantry_jose::from_base64url;
 use grantry_store_postgres::testing::Database;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::home::Home;
@@ -42,6 +44,16 @@ impl Place {
                 (row.get(0), row.get(1))
             }
         }
+    }
+
+    /// As a failover to a standby that lacks the last commits.
+    async fn lose_tokens_and_grants(&self) {
+        const LOSE: &str = "DELETE FROM slots; DELETE FROM tokens; DELETE FROM grants;";
+        match &self.postgres {
+            None => Connection::open(self.home.database_path()).unwrap().execute_batch(LOSE).unwrap(),
+            Some(database) => database.connect().await.batch_execute(LOSE).await.unwrap(),
+        }
+        assert_eq!(self.rows().await, (0, 0));
     }
 
     async fn restart(&self, server: TestServer) -> TestServer {
@@ -120,6 +132,11 @@ struct Issued {
     pairs: Vec<Pair>,
 }
 
+fn claims(jwt: &str) -> Value {
+    let claims = from_base64url(jwt.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
 /// By an administrator.
 async fn end(home: &Home, server: &TestServer, target: Value) {
     let bearer = server.token(&home.first_client(), &[("scope", "grantry:admin")]).await;
@@ -167,8 +184,11 @@ async fn each_way_to_end_a_token_works_without_its_row_and_outlives_a_restart() 
         let mut server = place.home.start().await;
         let clients = Clients::register(&place.home, &server).await;
         let lasting = clients.issue(&server, "alice").await;
-        let [by_client, by_text] =
-            [clients.issue(&server, "alice").await, clients.issue(&server, "alice").await];
+        let [by_client, by_text, by_id] = [
+            clients.issue(&server, "alice").await,
+            clients.issue(&server, "alice").await,
+            clients.issue(&server, "alice").await,
+        ];
         let by_subject = clients.issue(&server, "bob").await;
 
         let by_their_client = clients.own.iter().zip(&by_client.own);
@@ -181,6 +201,12 @@ async fn each_way_to_end_a_token_works_without_its_row_and_outlives_a_restart() 
         for token in by_text.own.iter().chain(by_text.pairs.iter().map(|pair| &pair.access)) {
             end(&place.home, &server, json!({ "token": token })).await;
         }
+        for (client, token) in clients.own.iter().zip(&by_id.own) {
+            let id = &server.introspect(client, token).await["jti"];
+            end(&place.home, &server, json!({ "token_id": id })).await;
+        }
+        let grant = &claims(&by_id.pairs[0].access)["grantry_grant"];
+        end(&place.home, &server, json!({ "grant_id": grant })).await;
         end(&place.home, &server, json!({ "subject": "bob" })).await;
 
         for is_restarted in [false, true] {
@@ -191,6 +217,9 @@ async fn each_way_to_end_a_token_works_without_its_row_and_outlives_a_restart() 
             clients.assert_all(&server, &by_client, false).await;
             clients.assert_not_refreshed(&server, &by_client.pairs).await;
             clients.assert_own(&server, &by_text, false).await;
+            clients.assert_own(&server, &by_id, false).await;
+            clients.assert_pairs(&server, &by_id.pairs[..1], false).await;
+            clients.assert_not_refreshed(&server, &by_id.pairs[..1]).await;
             for (client, pair) in clients.users.iter().zip(&by_text.pairs) {
                 assert!(!server.is_active(&client.credentials, &pair.access).await);
                 assert!(server.is_active(&client.credentials, &pair.refresh).await, "it ends alone");
@@ -199,6 +228,65 @@ async fn each_way_to_end_a_token_works_without_its_row_and_outlives_a_restart() 
             clients.assert_not_refreshed(&server, &by_subject.pairs).await;
         }
         assert_eq!(place.rows().await, (0, 0));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_failover_has_lost_ends_by_its_id_or_its_text_and_its_copies_with_it() {
+    for place in Place::both("") {
+        let server = place.home.start().await;
+        let clients = Clients::register(&place.home, &server).await;
+        let lasting = clients.issue(&server, "alice").await;
+        let lost = clients.issue(&server, "bob").await;
+        let mut ids = Vec::new();
+        for issued in [&lasting, &lost] {
+            for (client, pair) in clients.users.iter().zip(&issued.pairs) {
+                ids.push(server.introspect(&client.credentials, &pair.access).await["jti"].clone());
+            }
+        }
+        place.lose_tokens_and_grants().await;
+        // The node has copies of what it was asked about.
+        for issued in [&lasting, &lost] {
+            for (client, pair) in clients.users.iter().zip(&issued.pairs) {
+                assert!(server.is_active(&client.credentials, &pair.access).await);
+            }
+        }
+        let [by_id, by_text] = [&clients.users[0].credentials, &clients.users[1].credentials];
+        end(&place.home, &server, json!({ "token_id": ids[2] })).await;
+        let form = [("token", lost.pairs[1].access.as_str())];
+        assert_eq!(server.post("/oauth2/revoke", by_text, &form).send().await.unwrap().status(), 200);
+        for (client, pair) in [by_id, by_text].into_iter().zip(&lost.pairs) {
+            assert!(!server.is_active(client, &pair.access).await);
+        }
+        assert!(server.is_active(by_id, &lasting.pairs[0].access).await);
+        let form = [("token", lasting.pairs[0].refresh.as_str())];
+        assert_eq!(server.post("/oauth2/revoke", by_id, &form).send().await.unwrap().status(), 200);
+        assert!(!server.is_active(by_id, &lasting.pairs[0].access).await, "it ends with its grant");
+        assert!(server.is_active(by_text, &lasting.pairs[1].access).await);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_nobody_can_hold_is_404_and_writes_nothing() {
+    for place in Place::both(NONE) {
+        let server = place.home.start().await;
+        let bearer = server.token(&place.home.first_client(), &[("scope", "grantry:admin")]).await;
+        let url = format!("{}/admin/v1/revocations", server.admin_url);
+        // Of another version, from long ago, and from the year 10889.
+        for id in [
+            "5b2bd5a8-7a1c-4f0e-9d0a-2f8a1c3f4e55",
+            "01800000-0000-7000-8000-000000000000",
+            "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        ] {
+            for target in [json!({ "token_id": id }), json!({ "grant_id": id })] {
+                let request = server.http.post(&url).bearer_auth(&bearer).json(&target);
+                assert_eq!(request.send().await.unwrap().status(), 404, "{target}");
+            }
+        }
+        let log = server.http.get(&url).bearer_auth(&bearer).send().await.unwrap();
+        assert_eq!(log.json::<Value>().await.unwrap()["position"], 0);
         server.stop().await;
     }
 }

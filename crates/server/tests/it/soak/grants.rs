@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::assertion::{Assertions, JWT_BEARER};
-use crate::home::Home;
+use crate::home::{Home, ISSUER};
 use crate::test_server::{Credentials, TestServer};
 
 pub struct Refreshers {
@@ -35,7 +35,12 @@ impl Refreshers {
 
     /// With some metadata besides.
     pub async fn register_with(home: &Home, server: &TestServer, more: Value) -> Self {
-        let assertions = Assertions::new();
+        Self::register_at(ISSUER, home, server, more).await
+    }
+
+    /// At a server with another issuer.
+    pub async fn register_at(issuer: &str, home: &Home, server: &TestServer, more: Value) -> Self {
+        let assertions = Assertions::for_issuer(issuer);
         let mut metadata = json!({
             "grant_types": [JWT_BEARER, "refresh_token"],
             "scope": "read write",

@@ -2,7 +2,10 @@
 //! happens meanwhile. Callers end tokens and go on to ask; what they saw is judged by one clock.
 
 pub mod callers;
+mod check;
 pub mod faults;
+pub mod http;
+pub mod run;
 pub mod tally;
 pub mod verdict;
 
@@ -13,7 +16,6 @@ use tokio::time::sleep;
 
 use self::faults::{Fault, Faults};
 use self::tally::Tally;
-use super::random::Random;
 
 /// Who is asked: servers or gateways.
 pub const NODES: usize = 3;
@@ -34,13 +36,6 @@ impl<F: Fault> Record<F> {
     pub fn tally(&self) -> MutexGuard<'_, Tally<F>> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// From one fault to the next.
-pub async fn rest(longest: Duration, random: &mut Random) {
-    const LEAST: Duration = Duration::from_millis(300);
-    // wait: for a time without a fault, in which everything has to succeed.
-    sleep(random.between(LEAST, longest)).await;
 }
 
 /// For as long as a fault is in force.

@@ -51,10 +51,11 @@ impl Harness {
             counter: 0,
             rotated_at: self.now(),
             access_token: self.ids.token(self.now(), &self.rng),
+            status_index: None,
         };
         let token = self.token_of(&grant, token_slot);
         grant.access_token = token.id;
-        Opening { grant, token, policy: ActiveTokenPolicy::Reuse }
+        Opening { grant, token, is_stored: true, policy: ActiveTokenPolicy::Reuse }
     }
 
     /// A further token of the grant.

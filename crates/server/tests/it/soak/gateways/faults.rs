@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::soak::promise::faults::{describe_silence, draw_delays, draw_silence};
 use crate::soak::promise::{NODES, faults, percent_of_bound};
 use crate::soak::random::Random;
 
@@ -17,8 +18,6 @@ pub enum Kind {
     IssuerKilled,
 }
 
-const LEAST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_millis(700);
 /// How long the issuer is gone, in percent of the bound: the gateways may notice, or not.
 const DOWN: [u32; 2] = [50, 150];
 
@@ -75,17 +74,19 @@ pub enum Fault {
     },
 }
 
-impl Fault {
-    pub fn draw(kind: Kind, random: &mut Random) -> Self {
+impl faults::Fault for Fault {
+    type Kind = Kind;
+
+    fn draw(kind: Kind, random: &mut Random) -> Self {
         let node = random.below(NODES);
         match kind {
             Kind::RoadCut => Self::RoadCut { node },
             Kind::RoadSlow => {
-                let mut delay = || random.between(LEAST_DELAY, LONGEST_DELAY);
-                Self::RoadSlow { node, there: delay(), back: delay() }
+                let [there, back] = draw_delays(random);
+                Self::RoadSlow { node, there, back }
             }
             Kind::RoadSilent => {
-                let (there, back) = random.pick(&[(true, true), (true, false), (false, true)]);
+                let (there, back) = draw_silence(random);
                 Self::RoadSilent { node, there, back }
             }
             Kind::GatewayStopped => Self::GatewayStopped { node },
@@ -94,10 +95,6 @@ impl Fault {
             Kind::IssuerKilled => Self::IssuerKilled { down: percent_of_bound(random.pick(&DOWN)) },
         }
     }
-}
-
-impl faults::Fault for Fault {
-    type Kind = Kind;
 
     fn kind(self) -> Kind {
         match self {
@@ -131,11 +128,7 @@ impl fmt::Display for Fault {
                 write!(f, "the link of gateway {node} takes {there:?} there and {back:?} back")
             }
             Self::RoadSilent { node, there, back } => {
-                let way = match (there, back) {
-                    (true, true) => "both ways",
-                    (true, false) => "to the issuer",
-                    _ => "to the gateway",
-                };
+                let way = describe_silence(there, back, "the gateway", "the issuer");
                 write!(f, "the link of gateway {node} loses everything {way}")
             }
             Self::GatewayStopped { node } => write!(f, "gateway {node} stands still"),

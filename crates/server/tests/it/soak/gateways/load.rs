@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -13,14 +12,12 @@ use crate::assertion::JWT_BEARER;
 use crate::gateway::stage::AUDIENCE;
 use crate::soak::grants::Refreshers;
 use crate::soak::promise::callers::Scene;
+use crate::soak::promise::http::{self, Address};
 use crate::soak::promise::verdict::{Answer, Asked};
 use crate::soak::promise::{NODES, Record};
 use crate::soak::random::Random;
 use crate::test_server::Credentials;
 use crate::wait;
-
-/// Connections; the issuer closes them after 10 seconds (`limits.header_timeout`), nginx after 75.
-const KEPT_IDLE: Duration = Duration::from_secs(5);
 
 /// How tokens are ended, in turn.
 #[derive(Debug, Clone, Copy)]
@@ -46,13 +43,6 @@ pub struct Clients {
     pub lasting: String,
 }
 
-/// Where the issuer listens.
-pub struct Address {
-    pub public: String,
-    /// Another one after each restart.
-    pub admin: String,
-}
-
 pub struct Load {
     pub record: Record<Fault>,
     clients: Clients,
@@ -71,36 +61,14 @@ pub struct Token {
     issued: String,
 }
 
-struct Reply {
-    sent: Instant,
-    answered: Instant,
-    /// Absent where the connection was refused or ended.
-    status: Option<u16>,
-    json: Value,
-}
-
 impl Load {
     pub fn new(clients: Clients, issuer: Address, nginx_ports: [u16; NODES]) -> Arc<Self> {
-        let http = Client::builder()
-            .timeout(wait::PATIENCE)
-            // Before the other side closes them: a request may come at the same moment.
-            .pool_idle_timeout(KEPT_IDLE)
-            .tls_certs_only([])
-            .build()
-            .unwrap();
         let (issuer, numbers) = (RwLock::new(issuer), AtomicU32::new(0));
-        Arc::new(Self { record: Record::new(), clients, http, issuer, nginx_ports, numbers })
+        Arc::new(Self { record: Record::new(), clients, http: http::client(), issuer, nginx_ports, numbers })
     }
 
     pub fn move_to(&self, issuer: Address) {
         *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = issuer;
-    }
-
-    /// Whether the gateway lets in who may come in.
-    pub async fn lets_in(&self, node: usize) -> bool {
-        let asked = self.knock(node, &self.clients.lasting).await;
-        assert_ne!(asked.answer, Answer::Inactive, "gateway {node} refuses a token that nobody has revoked");
-        asked.answer == Answer::Active
     }
 
     /// For as long as it has been cut off for longer than the bound.
@@ -123,11 +91,6 @@ impl Load {
         .await
     }
 
-    /// Whether the issuer makes new tokens.
-    pub async fn issues(&self) -> bool {
-        self.issue_for(&self.clients.plain, Way::ByClient).await.is_some()
-    }
-
     async fn issue_for(&self, client: &Credentials, way: Way) -> Option<Token> {
         let number = self.numbers.fetch_add(1, Ordering::SeqCst);
         let subject = format!("subject-{number}");
@@ -140,8 +103,10 @@ impl Load {
                 [("grant_type", "client_credentials"), ("resource", &resource)]
             }
         });
-        let reply = self.send(self.post("/oauth2/token", client, &form)).await;
-        self.note_failure(&reply, "the issuer", "a token request");
+        let reply = http::send(self.post("/oauth2/token", client, &form)).await;
+        self.record.note_failure(&reply, "the issuer, for a token,");
+        let is_refused = reply.status.is_some_and(|status| (400..500).contains(&status));
+        assert!(!is_refused, "whatever happens, a token request is not wrong: {}", reply.text);
         let text = reply.json["access_token"].as_str()?.to_owned();
         let faults = &self.record.faults;
         let issued =
@@ -152,7 +117,7 @@ impl Load {
     /// A request through nginx.
     async fn knock(&self, node: usize, token: &str) -> Asked {
         let url = format!("http://127.0.0.1:{}/read", self.nginx_ports[node]);
-        let reply = self.send(self.http.get(url).bearer_auth(token)).await;
+        let reply = http::send(self.http.get(url).bearer_auth(token)).await;
         let answer = match reply.status {
             Some(200) => Answer::Active,
             Some(401) => Answer::Inactive,
@@ -161,7 +126,7 @@ impl Load {
             Some(other) => panic!("nginx {node} answers {other} at {}", self.record.faults.at(reply.sent)),
         };
         if answer != Answer::Inactive {
-            self.note_failure(&reply, &format!("nginx {node}"), "a request");
+            self.record.note_failure(&reply, format_args!("nginx {node}"));
         }
         Asked { node, sent: reply.sent, answered: reply.answered, answer }
     }
@@ -169,33 +134,6 @@ impl Load {
     fn post(&self, path: &str, (id, secret): &Credentials, form: &[(&str, &str)]) -> RequestBuilder {
         let issuer = self.issuer.read().unwrap_or_else(PoisonError::into_inner);
         self.http.post(format!("{}{path}", issuer.public)).basic_auth(id, Some(secret)).form(form)
-    }
-
-    async fn send(&self, request: RequestBuilder) -> Reply {
-        let sent = Instant::now();
-        let received = async {
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
-        };
-        let received = received.await;
-        let answered = Instant::now();
-        let (status, json) = match received {
-            // A revocation by its client, and the application, answer without JSON.
-            Ok((status, body)) => (Some(status), serde_json::from_slice(&body).unwrap_or_default()),
-            Err(error) => (None, json!(format!("{error:?}"))),
-        };
-        Reply { sent, answered, status, json }
-    }
-
-    /// Without a fault everything has to succeed.
-    fn note_failure(&self, reply: &Reply, whom: &str, what: &str) {
-        let Reply { sent, answered, status, json } = reply;
-        if !reply.has_succeeded() && self.record.faults.within(*sent, *answered).is_none() {
-            let at = self.record.faults.at(*sent);
-            self.record
-                .tally()
-                .add_failure(format!("{whom}: {what} at {at} was answered {status:?}: {json}"));
-        }
     }
 }
 
@@ -221,6 +159,17 @@ impl Scene for Load {
         self.knock(node, &token.text).await
     }
 
+    async fn answers(&self, node: usize) -> bool {
+        let asked = self.knock(node, &self.clients.lasting).await;
+        assert_ne!(asked.answer, Answer::Inactive, "gateway {node} refuses a token that nobody has revoked");
+        asked.answer == Answer::Active
+    }
+
+    /// They all come from the one issuer.
+    async fn issues(&self, _node: usize) -> bool {
+        self.issue_for(&self.clients.plain, Way::ByClient).await.is_some()
+    }
+
     async fn revoke(&self, token: &Token) -> Option<Instant> {
         let by_admin = |body: Value| {
             let issuer = self.issuer.read().unwrap_or_else(PoisonError::into_inner);
@@ -233,18 +182,12 @@ impl Scene for Load {
             Way::Subject => by_admin(json!({ "subject": token.subject })),
             Way::ClientRule => by_admin(json!({ "client_id": token.client.0 })),
         };
-        let reply = self.send(request).await;
-        self.note_failure(&reply, "the issuer", "a revocation");
+        let reply = http::send(request).await;
+        self.record.note_failure(&reply, "the issuer, for a revocation,");
         reply.has_succeeded().then_some(reply.answered)
     }
 
     fn describe(&self, token: &Token) -> String {
         format!("a token, {}, ended {:?}", token.issued, token.way)
-    }
-}
-
-impl Reply {
-    fn has_succeeded(&self) -> bool {
-        self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }

@@ -10,37 +10,29 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::faults::Fault;
-use super::load::{Address, Clients, Load};
+use super::load::{Clients, Load};
 use crate::gateway::stage::{AUDIENCE, BOUNDED, Gateway, Issuer, Nginx};
 use crate::soak::grants::Refreshers;
 use crate::soak::promise::callers::Scene;
 use crate::soak::promise::faults::Fault as _;
+use crate::soak::promise::http::Address;
+use crate::soak::promise::run::{self, stand_still};
 use crate::soak::promise::verdict::Answer;
-use crate::soak::promise::{MAX_STALENESS, NODES, pass, percent_of_bound};
-use crate::soak::random::Random;
+use crate::soak::promise::{MAX_STALENESS, NODES, pass};
 use crate::soak::road::Condition;
-use crate::wait;
 
-/// How long a fault is in force, in percent of the bound.
-const LEAST_LENGTH: u32 = 160;
-const MOST_LENGTH: u32 = 190;
-const MOST_LENGTH_LONG: u32 = 400;
-/// How long a gateway is stopped.
-const BOUNDS_STOPPED: u32 = 2;
 /// Requests that it finds when it goes on.
 const KNOCKS: usize = 8;
-/// Within so many bounds after a fault every gateway answers again.
-const BOUNDS_UNTIL_BACK: u32 = 2;
 
 pub struct Stage {
     issuer: Issuer,
     gateways: Vec<Gateway>,
     _nginx: Vec<Nginx>,
     application: AbortHandle,
-    is_long: bool,
+    /// How often each gateway was told everything before the fault.
+    snapshots: Vec<u64>,
     pub recoveries: Recoveries,
 }
 
@@ -56,7 +48,7 @@ pub struct Recoveries {
 }
 
 impl Stage {
-    pub async fn set(is_long: bool, callers: usize) -> (Self, Arc<Load>) {
+    pub async fn set(callers: usize) -> (Self, Arc<Load>) {
         let issuer = Issuer::start().await;
         let (application_port, application) = start_application().await;
         let (mut gateways, mut nginx) = (Vec::new(), Vec::new());
@@ -66,49 +58,32 @@ impl Stage {
             gateways.push(gateway);
         }
         let ports = std::array::from_fn(|node| nginx[node].port);
-        let load = Load::new(register(&issuer, callers).await, address(&issuer), ports);
+        let load = Load::new(register(&issuer, callers).await, Address::of(&issuer.server), ports);
         let recoveries = Recoveries::default();
-        (Self { issuer, gateways, _nginx: nginx, application, is_long, recoveries }, load)
+        let snapshots = Vec::new();
+        (Self { issuer, gateways, _nginx: nginx, application, snapshots, recoveries }, load)
     }
 
-    /// The fault from its beginning to the moment when all is as before; how long after its end all gateways let requests in
-    /// again.
-    pub async fn happen(&mut self, fault: Fault, load: &Arc<Load>, random: &mut Random) -> Duration {
-        let snapshots = self.snapshots().await;
-        load.record.faults.begin(fault);
-        let most = if self.is_long { MOST_LENGTH_LONG } else { MOST_LENGTH };
-        let length = random.between(percent_of_bound(LEAST_LENGTH), percent_of_bound(most));
-        self.last(fault, length, load).await;
-        let end = Instant::now();
-        for node in 0..NODES {
-            wait::until(format_args!("gateway {node} lets requests in again after: {fault}"), async || {
-                load.lets_in(node).await.then_some(())
-            })
-            .await;
+    /// How often each gateway was told everything.
+    async fn snapshots(&self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for gateway in &self.gateways {
+            let text = gateway.metrics().await;
+            let name = r#"grantry_verifier_feed_pages_total{kind="snapshot"} "#;
+            let count = text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+            all.push(count.expect("a gateway counts what it is told"));
         }
-        let back = end.elapsed();
-        // A short run shares the machine with other tests.
-        assert!(
-            !self.is_long || back <= MAX_STALENESS * BOUNDS_UNTIL_BACK,
-            "after the end of this, {back:?} went by until every gateway let requests in: {fault}"
-        );
-        wait::until(format_args!("the issuer issues again after: {fault}"), async || {
-            load.issues().await.then_some(())
-        })
-        .await;
-        load.record.faults.end();
-        let later = self.snapshots().await;
-        for node in (0..NODES).filter(|node| fault.concerns(*node)) {
-            match fault {
-                Fault::GatewayKilled { .. } => self.recoveries.anew += 1,
-                _ if later[node] == snapshots[node] => self.recoveries.by_position += 1,
-                _ => self.recoveries.by_snapshot += 1,
-            }
-        }
-        back
+        all
     }
+}
+
+impl run::Stage for Stage {
+    type Scene = Load;
+    const LONGEST_REST: Duration = Duration::from_millis(400);
+    const LENGTH: [u32; 2] = [160, 190];
 
     async fn last(&mut self, fault: Fault, length: Duration, load: &Arc<Load>) {
+        self.snapshots = self.snapshots().await;
         match fault {
             Fault::RoadCut { node } => {
                 self.gateways[node].road.set(Condition::cut());
@@ -130,7 +105,7 @@ impl Stage {
                 let token = load.token_inside(node).await;
                 process.signal("STOP");
                 let acknowledged = load.revoke(&token).await;
-                pass(MAX_STALENESS * BOUNDS_STOPPED).await;
+                stand_still().await;
                 // These wait at the gateway and are the first that it sees when it goes on.
                 let knocks = async { join_all((0..KNOCKS).map(|_| load.ask(node, &token))).await };
                 let go_on = async {
@@ -166,21 +141,20 @@ impl Stage {
                 self.issuer.server.process.kill();
                 pass(down).await;
                 self.issuer.restart().await;
-                load.move_to(address(&self.issuer));
+                load.move_to(Address::of(&self.issuer.server));
             }
         }
     }
 
-    /// How often each gateway was told everything.
-    async fn snapshots(&self) -> Vec<u64> {
-        let mut all = Vec::new();
-        for gateway in &self.gateways {
-            let text = gateway.metrics().await;
-            let name = r#"grantry_verifier_feed_pages_total{kind="snapshot"} "#;
-            let count = text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
-            all.push(count.expect("a gateway counts what it is told"));
+    async fn settle(&mut self, fault: Fault) {
+        let later = self.snapshots().await;
+        for node in (0..NODES).filter(|node| fault.concerns(*node)) {
+            match fault {
+                Fault::GatewayKilled { .. } => self.recoveries.anew += 1,
+                _ if later[node] == self.snapshots[node] => self.recoveries.by_position += 1,
+                _ => self.recoveries.by_snapshot += 1,
+            }
         }
-        all
     }
 }
 
@@ -206,10 +180,6 @@ async fn keep_out(nodes: std::ops::RangeInclusive<usize>, length: Duration, load
     pass(length - MAX_STALENESS).await;
 }
 
-fn address(issuer: &Issuer) -> Address {
-    Address { public: issuer.server.url.clone(), admin: issuer.server.admin_url.clone() }
-}
-
 async fn register(issuer: &Issuer, callers: usize) -> Clients {
     let Issuer { home, server, admin, .. } = issuer;
     let mut own = Vec::new();
@@ -220,7 +190,7 @@ async fn register(issuer: &Issuer, callers: usize) -> Clients {
     let jwt = json!({ "access_token_format": "jwt" });
     Clients {
         plain: issuer.caller.clone(),
-        refreshers: Refreshers::register_with(home, server, jwt).await,
+        refreshers: Refreshers::register_at(&issuer.url(), home, server, jwt).await,
         own,
         bearer: server.token(admin, &[("scope", "grantry:admin")]).await,
         lasting: server

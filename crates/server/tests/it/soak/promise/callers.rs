@@ -37,6 +37,12 @@ pub trait Scene: Send + Sync + 'static {
 
     fn ask(&self, node: usize, token: &Self::Token) -> impl Future<Output = Asked> + Send;
 
+    /// Whether the node lets in a token that is never revoked.
+    fn answers(&self, node: usize) -> impl Future<Output = bool> + Send;
+
+    /// Whether new tokens can be had there, or wherever this one's come from.
+    fn issues(&self, node: usize) -> impl Future<Output = bool> + Send;
+
     /// When it was acknowledged; `None` if nobody knows whether it happened.
     fn revoke(&self, token: &Self::Token) -> impl Future<Output = Option<Instant>> + Send;
 

@@ -2,9 +2,34 @@
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::soak::random::Random;
+
+/// On a slow way, there and back.
+const LEAST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_millis(700);
+
+pub fn draw_delays(random: &mut Random) -> [Duration; 2] {
+    [(); 2].map(|()| random.between(LEAST_DELAY, LONGEST_DELAY))
+}
+
+/// Whether everything is lost on the way there, and on the way back.
+pub fn draw_silence(random: &mut Random) -> (bool, bool) {
+    random.pick(&[(true, true), (true, false), (false, true)])
+}
+
+/// The same in words; `far` is where the way leads, `near` where it begins.
+pub fn describe_silence(there: bool, back: bool, near: &str, far: &str) -> String {
+    match (there, back) {
+        (true, true) => "both ways".to_owned(),
+        (true, false) => format!("to {far}"),
+        _ => format!("to {near}"),
+    }
+}
 
 /// One line of the table.
 pub trait Kind: Copy + PartialEq + Send + 'static {
@@ -16,6 +41,8 @@ pub trait Kind: Copy + PartialEq + Send + 'static {
 
 pub trait Fault: Copy + fmt::Display + Send + Sync + 'static {
     type Kind: Kind;
+
+    fn draw(kind: Self::Kind, random: &mut Random) -> Self;
 
     fn kind(self) -> Self::Kind;
 

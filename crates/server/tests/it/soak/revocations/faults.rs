@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::soak::promise::faults::{describe_silence, draw_delays, draw_silence};
 use crate::soak::promise::{NODES, faults};
 use crate::soak::random::Random;
 
@@ -31,8 +32,6 @@ pub const REPEATABLE: [Kind; 8] = [
     Kind::RedisGone,
 ];
 
-const LEAST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_millis(700);
 /// Five minutes.
 const WRONG_BY: i64 = 300;
 
@@ -77,17 +76,19 @@ pub enum Fault {
     StandbyPromoted,
 }
 
-impl Fault {
-    pub fn draw(kind: Kind, random: &mut Random) -> Self {
+impl faults::Fault for Fault {
+    type Kind = Kind;
+
+    fn draw(kind: Kind, random: &mut Random) -> Self {
         let node = random.below(NODES);
         match kind {
             Kind::LinkCut => Self::LinkCut { node },
             Kind::LinkDelayed => {
-                let mut delay = || random.between(LEAST_DELAY, LONGEST_DELAY);
-                Self::LinkDelayed { node, there: delay(), back: delay() }
+                let [there, back] = draw_delays(random);
+                Self::LinkDelayed { node, there, back }
             }
             Kind::LinkSilent => {
-                let (there, back) = random.pick(&[(true, true), (true, false), (false, true)]);
+                let (there, back) = draw_silence(random);
                 Self::LinkSilent { node, there, back }
             }
             Kind::NodeStopped => Self::NodeStopped { node },
@@ -98,10 +99,6 @@ impl Fault {
             Kind::StandbyPromoted => Self::StandbyPromoted,
         }
     }
-}
-
-impl faults::Fault for Fault {
-    type Kind = Kind;
 
     fn kind(self) -> Kind {
         match self {
@@ -140,11 +137,7 @@ impl fmt::Display for Fault {
                 write!(f, "the link of node {node} takes {there:?} there and {back:?} back")
             }
             Self::LinkSilent { node, there, back } => {
-                let way = match (there, back) {
-                    (true, true) => "both ways",
-                    (true, false) => "to the databases",
-                    _ => "to the node",
-                };
+                let way = describe_silence(there, back, "the node", "the databases");
                 write!(f, "the link of node {node} loses everything {way}")
             }
             Self::NodeStopped { node } => write!(f, "node {node} stands still"),

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -12,14 +11,11 @@ use super::faults::Fault;
 use super::stage::Clients;
 use crate::assertion::JWT_BEARER;
 use crate::soak::promise::callers::Scene;
+use crate::soak::promise::http::{self, Address, Reply};
 use crate::soak::promise::verdict::{Answer, Asked};
 use crate::soak::promise::{MAX_STALENESS, NODES, Record};
 use crate::soak::random::Random;
-use crate::test_server::{Credentials, TestServer};
-use crate::wait;
-
-/// Connections to a node; it closes them after 10 seconds (`limits.header_timeout`).
-const KEPT_IDLE: Duration = Duration::from_secs(5);
+use crate::test_server::Credentials;
 
 /// How tokens are ended, in turn.
 #[derive(Debug, Clone, Copy)]
@@ -33,19 +29,6 @@ enum Way {
 }
 
 const WAYS: [Way; 4] = [Way::ByClient, Way::Token, Way::Grant, Way::Subject];
-
-/// Where a node listens.
-#[derive(Debug, Clone)]
-pub struct Address {
-    public: String,
-    admin: String,
-}
-
-impl Address {
-    pub fn of(server: &TestServer) -> Self {
-        Self { public: server.url.clone(), admin: server.admin_url.clone() }
-    }
-}
 
 pub struct Load {
     pub record: Record<Fault>,
@@ -71,14 +54,6 @@ pub struct Token {
     issued: String,
 }
 
-struct Reply {
-    sent: Instant,
-    answered: Instant,
-    /// Absent where the connection was refused or ended.
-    status: Option<u16>,
-    json: Value,
-}
-
 impl Load {
     pub fn new(nodes: Vec<Address>, clients: Clients) -> Arc<Self> {
         Arc::new(Self {
@@ -86,13 +61,7 @@ impl Load {
             promoted: OnceLock::new(),
             denials_at_promotion: AtomicUsize::new(0),
             clients,
-            http: Client::builder()
-                .timeout(wait::PATIENCE)
-                // Before a node closes them: a request may come at the same moment.
-                .pool_idle_timeout(KEPT_IDLE)
-                .tls_certs_only([])
-                .build()
-                .unwrap(),
+            http: http::client(),
             nodes: nodes.into_iter().map(RwLock::new).collect(),
             numbers: AtomicU32::new(0),
         })
@@ -104,18 +73,6 @@ impl Load {
 
     pub fn note_promotion(&self) {
         self.promoted.set(Instant::now()).expect("it happens once");
-    }
-
-    /// Whether the node answers with 200.
-    pub async fn answers(&self, node: usize) -> bool {
-        let asked = self.introspect(node, &self.clients.plain, &self.clients.lasting).await;
-        assert_ne!(asked.answer, Answer::Inactive, "node {node} denies a token that nobody has revoked");
-        asked.answer == Answer::Active
-    }
-
-    /// Whether it makes new tokens, which takes the store.
-    pub async fn issues(&self, node: usize) -> bool {
-        self.issue_at(node, Way::ByClient).await.is_some()
     }
 
     fn number(&self) -> u32 {
@@ -157,14 +114,14 @@ impl Load {
 
     async fn introspect(&self, node: usize, client: &Credentials, token: &str) -> Asked {
         let request = self.post(node, "/oauth2/introspect", client, &[("token", token)]);
-        let Reply { sent, answered, status, json } = self.send(node, request).await;
+        let Reply { sent, answered, status, json, text: body } = self.send(node, request).await;
         let answer = match status {
             Some(200) if json["active"] == true => Answer::Active,
             Some(200) => Answer::Inactive,
             Some(503) => Answer::Unavailable,
             None => Answer::Nothing,
             Some(other) => {
-                panic!("an introspection at {} is answered with {other}: {json}", self.record.faults.at(sent))
+                panic!("an introspection at {} is answered with {other}: {body}", self.record.faults.at(sent))
             }
         };
         Asked { node, sent, answered, answer }
@@ -191,30 +148,9 @@ impl Load {
         self.http.post(format!("{}{path}", self.address(node).public)).basic_auth(id, Some(secret)).form(form)
     }
 
-    /// Without a fault everything has to succeed.
     async fn send(&self, node: usize, request: RequestBuilder) -> Reply {
-        let sent = Instant::now();
-        let received = async {
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
-        };
-        let received = received.await;
-        let answered = Instant::now();
-        let (status, json, why) = match received {
-            // A revocation by its client is answered without a body.
-            Ok((status, body)) => {
-                let text = String::from_utf8_lossy(&body).into_owned();
-                (Some(status), serde_json::from_slice(&body).unwrap_or_default(), text)
-            }
-            Err(error) => (None, Value::Null, format!("{error:?}")),
-        };
-        let reply = Reply { sent, answered, status, json };
-        if !reply.has_succeeded() && self.record.faults.within(sent, answered).is_none() {
-            let at = self.record.faults.at(sent);
-            self.record
-                .tally()
-                .add_failure(format!("node {node} was asked at {at} and answered {status:?}: {why}"));
-        }
+        let reply = http::send(request).await;
+        self.record.note_failure(&reply, format_args!("node {node}"));
         reply
     }
 }
@@ -235,6 +171,16 @@ impl Scene for Load {
 
     async fn ask(&self, node: usize, token: &Token) -> Asked {
         self.introspect(node, self.client(token.way), &token.text).await
+    }
+
+    async fn answers(&self, node: usize) -> bool {
+        let asked = self.introspect(node, &self.clients.plain, &self.clients.lasting).await;
+        assert_ne!(asked.answer, Answer::Inactive, "node {node} denies a token that nobody has revoked");
+        asked.answer == Answer::Active
+    }
+
+    async fn issues(&self, node: usize) -> bool {
+        self.issue_at(node, Way::ByClient).await.is_some()
     }
 
     async fn revoke(&self, token: &Token) -> Option<Instant> {
@@ -267,11 +213,5 @@ impl Scene for Load {
             is_promoted && self.promoted.get().is_none_or(|promoted| asked.sent <= *promoted + MAX_STALENESS);
         self.denials_at_promotion.fetch_add(usize::from(may), Ordering::SeqCst);
         may
-    }
-}
-
-impl Reply {
-    fn has_succeeded(&self) -> bool {
-        self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }

@@ -4,32 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grantry_store_redis::testing::Server;
-use tokio::time::Instant;
 
 use super::databases::Databases;
 use super::faults::Fault;
-use super::load::{Address, Load};
+use super::load::Load;
 use super::wall_clock::WallClock;
 use crate::home::Home;
 use crate::process::Process;
 use crate::soak::grants::Refreshers;
-use crate::soak::promise::{MAX_STALENESS, NODES, pass, percent_of_bound};
-use crate::soak::random::Random;
+use crate::soak::promise::http::Address;
+use crate::soak::promise::run::{self, stand_still};
+use crate::soak::promise::{MAX_STALENESS, NODES, pass};
 use crate::soak::road::{Condition, Road};
 use crate::test_server::{Credentials, TestServer};
 use crate::wait;
 
-/// How long a fault is in force, in percent of the bound. At least so long that what was revoked after it had begun is
-/// asked for later than the bound while it is still in force.
-const LEAST_LENGTH: u32 = 230;
-const MOST_LENGTH: u32 = 260;
-const MOST_LENGTH_LONG: u32 = 400;
-/// How long a node is stopped, and the old primary goes on.
-const BOUNDS_STOPPED: u32 = 2;
+/// How long the old primary goes on.
 const BOUNDS_DEPOSED: u32 = 4;
 const BOUNDS_DEPOSED_LONG: u32 = 10;
-/// Within so many bounds after a fault every node answers again.
-const BOUNDS_UNTIL_BACK: u32 = 2;
 
 pub struct Stage {
     databases: Databases,
@@ -83,35 +75,25 @@ impl Stage {
         self.nodes.iter().map(Address::of).collect()
     }
 
-    /// The fault from its beginning to the moment when all nodes are as before; how long after its end they answered
-    /// again.
-    pub async fn happen(&mut self, fault: Fault, load: &Arc<Load>, random: &mut Random) -> Duration {
-        load.record.faults.begin(fault);
-        let most = if self.is_long { MOST_LENGTH_LONG } else { MOST_LENGTH };
-        let length = random.between(percent_of_bound(LEAST_LENGTH), percent_of_bound(most));
-        self.last(fault, length, load).await;
-        let end = Instant::now();
-        for node in 0..NODES {
-            wait::until(format_args!("node {node} answers again after: {fault}"), async || {
-                load.answers(node).await.then_some(())
-            })
-            .await;
-        }
-        let back = end.elapsed();
-        // A short run shares the machine with other tests.
-        assert!(
-            !self.is_long || back <= MAX_STALENESS * BOUNDS_UNTIL_BACK,
-            "after the end of this, {back:?} went by until every node answered: {fault}"
-        );
-        for node in 0..NODES {
-            wait::until(format_args!("node {node} issues again after: {fault}"), async || {
-                load.issues(node).await.then_some(())
-            })
-            .await;
-        }
-        load.record.faults.end();
-        back
+    async fn on_road(&self, node: usize, condition: Condition, length: Duration) {
+        self.ground.roads[node].set(condition);
+        pass(length).await;
+        self.ground.roads[node].set(Condition::default());
     }
+
+    pub async fn stop(self) {
+        for node in self.nodes {
+            node.stop().await;
+        }
+    }
+}
+
+impl run::Stage for Stage {
+    type Scene = Load;
+    const LONGEST_REST: Duration = Duration::from_millis(700);
+    /// At least so long that what was revoked after it had begun is asked for later than the bound while it is still in
+    /// force.
+    const LENGTH: [u32; 2] = [230, 260];
 
     async fn last(&mut self, fault: Fault, length: Duration, load: &Arc<Load>) {
         match fault {
@@ -124,7 +106,7 @@ impl Stage {
             }
             Fault::NodeStopped { node } => {
                 self.nodes[node].process.signal("STOP");
-                pass(MAX_STALENESS * BOUNDS_STOPPED).await;
+                stand_still().await;
                 self.nodes[node].process.signal("CONT");
             }
             Fault::NodeKilled { node } => {
@@ -158,18 +140,6 @@ impl Stage {
                 // Until here it was there for whoever took it for the primary.
                 self.databases.stop_old_primary().await;
             }
-        }
-    }
-
-    async fn on_road(&self, node: usize, condition: Condition, length: Duration) {
-        self.ground.roads[node].set(condition);
-        pass(length).await;
-        self.ground.roads[node].set(Condition::default());
-    }
-
-    pub async fn stop(self) {
-        for node in self.nodes {
-            node.stop().await;
         }
     }
 }
