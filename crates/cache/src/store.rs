@@ -205,13 +205,14 @@ impl CachedStore {
     }
 
     async fn find_deferred(&self, id: TokenId, by: NodeNumber) -> Result<DeferredToken> {
-        if let Some(copy) = self.find_near(id) {
-            return Ok(DeferredToken::Stored(Box::new(copy)));
+        let near = self.near.as_ref().map(|near| &near.tokens);
+        if let Some(copy) = near.and_then(|tokens| tokens.get(&id)).filter(|copy| self.is_good(copy)) {
+            return Ok(DeferredToken::Stored(Box::new(StoredToken::clone(&copy))));
         }
         // Its node has put it there when it answered, and may not have written it yet.
         if let Some(copy) = self.find_shared_token(id).await {
-            if let Some(near) = &self.near {
-                near.tokens.insert(id, copy.clone());
+            if let Some(tokens) = near {
+                tokens.insert(id, copy.clone());
             }
             return Ok(DeferredToken::Stored(Box::new(copy)));
         }
@@ -282,7 +283,9 @@ impl CachedStore {
                 WriteOutcome::Settled(Settlement::Active | Settlement::ActiveAfter(_)),
             ) => self.keep_holder(active(&issue.token)),
             (_, WriteOutcome::SlotHeld(holder)) => self.keep_holder(StoredToken::clone(holder)),
-            (TokenWrite::Open(opening), WriteOutcome::Opened) => self.keep_holder(active(&opening.token)),
+            (TokenWrite::Open(opening), WriteOutcome::Opened) if opening.is_stored => {
+                self.keep_holder(active(&opening.token));
+            }
             (TokenWrite::Rotate(rotation), WriteOutcome::Rotated(RotationOutcome::Refreshed { .. }))
                 if rotation.is_stored =>
             {

@@ -4,7 +4,8 @@
 //! 1. An id says when it was made (RFC 9562 §5.7). If it is no UUIDv7, or was made in the future, or so long ago that
 //!    nothing of it can be valid, nobody can hold what it names: it is unknown, and nothing is written.
 //! 2. The end of a token is written once, and the log keeps it for as long as the settings let such a token live.
-//! 3. The end of a grant is a rule, as that of a session: it is written each time that it is asked for.
+//! 3. The end of a grant is a rule. It, too, is written once: whoever still holds a refresh token of a grant that is gone
+//!    could fill the log otherwise. Only those who ask at the same moment may each write it.
 
 use std::time::Duration;
 
@@ -34,7 +35,11 @@ impl Grants {
         // 1.
         let Some(keep_until) = self.absent_grant_is_over_by(id) else { return Ok(RevokeOutcome::Unknown) };
         // 3.
-        let append = RuleAppend { rule: Rule::Grant(id), keep_until, audit };
+        let rule = Rule::Grant(id);
+        if self.store.revocation_rule_exists(&rule).await? {
+            return Ok(RevokeOutcome::AlreadyOver);
+        }
+        let append = RuleAppend { rule, keep_until, audit };
         Ok(RevokeOutcome::Revoked(self.store.revocation_append(append).await?.position))
     }
 

@@ -138,9 +138,14 @@ impl Grants {
         let recognized = match self.recognize_token(text) {
             Some(Recognized::Row(recognized)) => recognized,
             Some(Recognized::Unstored(token)) => {
-                let row = RecognizedRow { id: token.id, format: token.format, deferred_by: None };
+                let row = RecognizedRow {
+                    id: token.id,
+                    format: token.format,
+                    client_id: Some(token.client_id.clone()),
+                    deferred_by: None,
+                };
                 let judged = self.store.token_judge_unstored(*token).await?;
-                return Ok(self.explain(row, &Place::Text, Some(judged)));
+                return Ok(self.explain(&row, &Place::Text, Some(judged)));
             }
             None => return Ok(Inspection {
                 origin: Origin::NotOurs,
@@ -166,15 +171,15 @@ impl Grants {
             // A copy does not know whether its slot has moved on.
             Ok(Some(_)) if !is_queued => {
                 let row = self.store.token_find_uncached(recognized.id).await?;
-                Ok(self.explain(recognized, &place, row))
+                Ok(self.explain(&recognized, &place, row))
             }
-            Ok(stored) => Ok(self.explain(recognized, &place, stored)),
-            Err(error) if error.is_unwritten() => Ok(self.explain(recognized, &place, None)),
+            Ok(stored) => Ok(self.explain(&recognized, &place, stored)),
+            Err(error) if error.is_unwritten() => Ok(self.explain(&recognized, &place, None)),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn explain(&self, recognized: RecognizedRow, place: &Place, stored: Option<StoredToken>) -> Inspection {
+    fn explain(&self, recognized: &RecognizedRow, place: &Place, stored: Option<StoredToken>) -> Inspection {
         let now = self.clock.now();
         let state = stored.as_ref().map(|stored| stored.state(now));
         let explanation = match (&stored, state) {

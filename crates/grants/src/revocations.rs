@@ -162,7 +162,7 @@ impl Grants {
         Ok(self.persistence.revoke_unstored_grant(grant, keep_until, Some(audit)).await?.into())
     }
 
-    pub(crate) fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {
+    fn revocation_audit(&self, actor: &Actor, kind: LogKind, target: String) -> AuditEntry {
         AuditEntry {
             at: self.clock.now(),
             actor: actor.name.clone(),

@@ -1,13 +1,17 @@
 //! The status lists (draft-ietf-oauth-status-list): signed lists that tell verifiers which tokens are over before their
-//! time. A verifier that follows the draft knows of it when `tokens.status_list_ttl` has passed.
+//! time. A verifier that follows the draft knows of it when `tokens.status_list_ttl` has passed,
+//! and less than `cache.max_staleness`: so old may the proof be that the node is fresh.
 //!
 //! 1. A list that was made is answered until half of that time has passed. It says that it may be kept for the other half,
 //!    and that it is worth nothing after the whole.
-//! 2. Else there has to be such a list; what no token was given a place in costs nobody more than that question.
-//! 3. It is made: each list by one request at a time, while the others wait for it, and few lists at once.
-//! 4. The time is noted; then the rows that are over are read, in one snapshot and by a node that is fresh, packed,
-//!    compressed, and signed with the key that signs tokens.
-//! 5. If that fails, so does the request. An older list is never the answer.
+//! 2. Else there has to be such a list; what no token was given a place in costs nobody more than that question. A bounded
+//!    number of requests wait for what the store says: the others are told to come again, so that those who ask for
+//!    lists do not take the places of those who ask for tokens.
+//! 3. It is made: each list by one at a time, while the others wait for it, and few lists at once. What was begun goes on
+//!    when nobody waits any more: the store would work on it all the same, and who asks next finds it.
+//! 4. The time is noted; then the rows that are over are read, none as it was before that, and by a node that is fresh;
+//!    packed, compressed, and signed with the key that signs tokens.
+//! 5. If that fails, so do the requests. An older list is never the answer.
 
 mod bits;
 mod claim;
@@ -23,7 +27,7 @@ use grantry_protocol::{StatusIndex, Timestamp};
 use metrics::{counter, gauge, histogram};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use self::in_use::ListsInUse;
@@ -37,10 +41,12 @@ pub use self::places::{Places, whose_place};
 const PATH: &str = "/oauth2/status-list";
 /// `typ` of §5.1.
 const TYP: &str = "statuslist+jwt";
-/// Each has at most 16 KiB.
-const MOST_KEPT: usize = 1024;
+/// Each has at most 16 KiB, so 64 MiB; where more are asked for in turn, they are made more often.
+const MOST_KEPT: usize = 4096;
 /// Reading, compressing and signing; requests for tokens are to have the rest of the machine.
 const MADE_AT_ONCE: usize = 2;
+/// Requests that wait for the store or for a list: few of `limits.max_concurrent_requests`.
+const MOST_WAITING: usize = 64;
 
 /// The `uri` of a list.
 fn uri(issuer: &str, list: u64) -> String {
@@ -67,14 +73,20 @@ struct MadeList {
     at: Instant,
 }
 
-/// Held by whoever makes it.
-type Slot = Arc<Mutex<Option<Arc<MadeList>>>>;
+/// A list and the place where it is waited for.
+#[derive(Default)]
+struct KeptList {
+    made: std::sync::Mutex<Option<Arc<MadeList>>>,
+    /// Held by whoever makes it.
+    making: Arc<Mutex<()>>,
+}
 
 /// Lists that were made, and what is known of which there are.
 pub struct KeptLists {
     in_use: ListsInUse,
-    kept: std::sync::Mutex<Bounded<u64, Slot>>,
-    makers: Semaphore,
+    kept: std::sync::Mutex<Bounded<u64, Arc<KeptList>>>,
+    makers: Arc<Semaphore>,
+    waiting: Semaphore,
 }
 
 impl Default for KeptLists {
@@ -82,7 +94,8 @@ impl Default for KeptLists {
         Self {
             in_use: ListsInUse::default(),
             kept: std::sync::Mutex::new(Bounded::new(MOST_KEPT, gauge!("grantry_status_lists_kept"))),
-            makers: Semaphore::new(MADE_AT_ONCE),
+            makers: Arc::new(Semaphore::new(MADE_AT_ONCE)),
+            waiting: Semaphore::new(MOST_WAITING),
         }
     }
 }
@@ -107,8 +120,8 @@ struct List {
 }
 
 impl Grants {
-    /// `None` where there is no such list.
-    pub async fn status_list(&self, list: u64) -> Result<Option<StatusList>, GrantError> {
+    /// `None` where there is no such list. Once its making has begun it goes on, even if this is not waited for.
+    pub async fn status_list(self: &Arc<Self>, list: u64) -> Result<Option<StatusList>, GrantError> {
         let answered = self.find_list(list).await;
         let outcome = match &answered {
             Ok(Some(_)) => "found",
@@ -119,32 +132,43 @@ impl Grants {
         answered
     }
 
-    async fn find_list(&self, list: u64) -> Result<Option<StatusList>, GrantError> {
+    async fn find_list(self: &Arc<Self>, list: u64) -> Result<Option<StatusList>, GrantError> {
         // 1.
-        let slot = self.lists.with_kept(|kept| kept.get(&list).cloned());
-        if let Some(slot) = slot
-            && let Some(made) = slot.lock().await.as_ref()
-            && let Some(answer) = self.answer(made)
-        {
+        let kept = self.lists.with_kept(|kept| kept.get(&list).cloned());
+        if let Some(answer) = kept.and_then(|kept| self.answer(&*kept.made()?)) {
             return Ok(Some(answer));
         }
         // 2.
+        let _waits = self.wait_for_lists()?;
         if !self.is_in_use(list).await? {
             return Ok(None);
         }
         // 3.
-        let slot = self.lists.with_kept(|kept| kept.get_or_put_default(list));
-        let mut slot = slot.lock().await;
-        if let Some(answer) = slot.as_deref().and_then(|made| self.answer(made)) {
+        let kept = self.lists.with_kept(|kept| kept.get_or_put_default(list));
+        let making = Arc::clone(&kept.making).lock_owned().await;
+        if let Some(answer) = kept.made().and_then(|made| self.answer(&made)) {
             return Ok(Some(answer));
         }
-        // 5.
-        *slot = None;
         let closed = |_| GrantError::Internal("nobody makes lists any more".to_owned());
-        let _maker = self.lists.makers.acquire().await.map_err(closed)?;
-        let made = slot.insert(Arc::new(self.make(list).await?));
+        let maker = Arc::clone(&self.lists.makers).acquire_owned().await.map_err(closed)?;
+        let grants = Arc::clone(self);
+        let making = tokio::spawn(async move {
+            let _alone = (making, maker);
+            let made = Arc::new(grants.make(list).await?);
+            kept.put(Arc::clone(&made));
+            Ok::<_, GrantError>(made)
+        });
+        // 5.
+        let broken = |error| GrantError::Internal(format!("a status list was not made: {error}"));
+        let made = making.await.map_err(broken)??;
         let too_slow = || GrantError::Unavailable("a status list was too old when it was made".to_owned());
-        self.answer(made).ok_or_else(too_slow).map(Some)
+        self.answer(&made).ok_or_else(too_slow).map(Some)
+    }
+
+    /// A place among those who wait, until it is dropped.
+    fn wait_for_lists(&self) -> Result<SemaphorePermit<'_>, GrantError> {
+        let full = |_| GrantError::Unavailable(format!("{MOST_WAITING} requests wait for status lists"));
+        self.lists.waiting.try_acquire().map_err(full)
     }
 
     // 4.
@@ -188,7 +212,17 @@ impl Grants {
 }
 
 impl KeptLists {
-    fn with_kept<T>(&self, look: impl FnOnce(&mut Bounded<u64, Slot>) -> T) -> T {
+    fn with_kept<T>(&self, look: impl FnOnce(&mut Bounded<u64, Arc<KeptList>>) -> T) -> T {
         look(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl KeptList {
+    fn made(&self) -> Option<Arc<MadeList>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, made: Arc<MadeList>) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
     }
 }

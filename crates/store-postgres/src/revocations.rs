@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Seen, Timestamp};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Rule, Seen, Timestamp};
 use grantry_store::{Merge, MergeOutcome, Probe, Result as StoreResult, Revocations, RuleAppend};
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -13,6 +13,7 @@ use crate::link::{Begin, Link};
 use crate::listener::notify;
 use crate::nodes::node_applied_upsert;
 use crate::pipeline::pipelined;
+use crate::rules::rules_contain;
 use crate::statement::{Statement, now};
 use crate::status_lists::head_skip;
 use crate::store::{reading, transact};
@@ -29,6 +30,10 @@ impl Revocations for PostgresStore {
     async fn revocation_list(&self, after: Position, limit: usize) -> StoreResult<Vec<LogEntry>> {
         let (after, limit) = (saturating(after.0), saturating(limit));
         reading!(self, |link| { entries_select(link, after, limit).await })
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> StoreResult<bool> {
+        reading!(self, |link| { rules_contain(link, rule).await })
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> StoreResult<Seen> {

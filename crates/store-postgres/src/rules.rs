@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use grantry_protocol::{LogKind, RuleKeys, Seen};
+use grantry_protocol::{LogKind, Rule, RuleKeys, Seen};
 use tokio_postgres::types::Type;
 
 use crate::columns::{get, log_kind, saturating, seen};
@@ -76,6 +76,12 @@ pub async fn rules_select(link: &Link, of: &[RuleKeys<'_>]) -> Result<Rules> {
     let (epoch, position) = (saturating(least_seen.epoch.0), saturating(least_seen.position.0));
     let rows = link.query(&RULES_SELECT, &[&kinds, &keys, &epoch, &position]).await?;
     rows.iter().map(|row| Ok(((log_kind(row, 0)?, get(row, 1)?), seen(row, 2)?))).collect()
+}
+
+/// Whether there is one of this very name.
+pub async fn rules_contain(link: &Link, rule: &Rule) -> Result<bool> {
+    let names: (&[i16], &[&[u8]]) = (&[rule.kind().code().into()], &[rule.key()]);
+    Ok(!link.query(&RULES_SELECT, &[&names.0, &names.1, &0i64, &0i64]).await?.is_empty())
 }
 
 /// Those that may be forgotten and were made before anything that is stored. The end of a single grant stands in the

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogPage, Position, Seen};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogPage, Position, Rule, Seen};
 use grantry_store::{Merge, MergeOutcome, Probe, Result, Revocations, RuleAppend};
 use redis::Pipeline;
 use tokio::sync::watch;
@@ -22,6 +22,10 @@ impl Revocations for RedisStore {
         range.arg("BYSCORE").arg("LIMIT").arg(0).arg(names::limit(limit));
         let (texts,): (Vec<Vec<u8>>,) = self.links.read(&self.names.head(), &commands).await?;
         Ok(entries(&texts)?)
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        self.look(|rows| rows.exists(rows.names.rule(rule.kind(), rule.key()))).await
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {

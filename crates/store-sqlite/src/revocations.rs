@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Seen, Timestamp};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogKind, LogPage, Position, Rule, Seen, Timestamp};
 use grantry_store::{Merge, MergeOutcome, Probe, Result, Revocations, RuleAppend};
 use rusqlite::{Connection, Row, params};
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use crate::columns::{saturating, timestamp};
 use crate::errors::unreadable;
 use crate::nodes::{node_applied_upsert, node_select};
 use crate::readers::Snapshot;
+use crate::rules::rule_exists;
 use crate::status_lists;
 use crate::writer::WriteTx;
 
@@ -29,6 +30,11 @@ impl Revocations for SqliteStore {
         self.readers
             .run(move |snapshot| entries_select(snapshot, saturating(after.0), saturating(limit)))
             .await
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        let (kind, key) = (rule.kind(), rule.key().to_vec());
+        self.readers.run(move |snapshot| rule_exists(snapshot, kind, &key, Seen::NOTHING)).await
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {

@@ -78,7 +78,7 @@ const RULE_EXISTS: &str = "
     LIMIT 1";
 
 /// Whether there is such a rule that `seen` is less than.
-fn rule_exists(connection: &Connection, kind: LogKind, key: &[u8], seen: Seen) -> rusqlite::Result<bool> {
+pub fn rule_exists(connection: &Connection, kind: LogKind, key: &[u8], seen: Seen) -> rusqlite::Result<bool> {
     let rule = params![kind.code(), key, seen.epoch.0, seen.position.0];
     connection.prepare_cached(RULE_EXISTS)?.exists(rule)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
-    SlotKey, StatusIndex, Subject, Timestamp, TokenId,
+    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Rule,
+    Seen, SlotKey, StatusIndex, Subject, Timestamp, TokenId,
 };
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use crate::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
@@ -39,6 +39,8 @@ pub struct FaultyStore {
     reads: Mutex<Option<StoreError>>,
     /// A batch with this token is refused as a whole.
     poison: Mutex<Option<TokenId>>,
+    /// Whoever reads a status list waits here while a test holds it.
+    pub lists_gate: RwLock<()>,
 }
 
 impl FaultyStore {
@@ -50,6 +52,7 @@ impl FaultyStore {
             writes: Mutex::default(),
             reads: Mutex::default(),
             poison: Mutex::default(),
+            lists_gate: RwLock::default(),
         }
     }
 
@@ -260,6 +263,10 @@ impl Revocations for FaultyStore {
         self.read(self.inner.revocation_list(after, limit)).await
     }
 
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        self.read(self.inner.revocation_rule_exists(rule)).await
+    }
+
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {
         self.count();
         self.inner.revocation_append(append).await
@@ -363,7 +370,11 @@ impl StatusLists for FaultyStore {
     }
 
     async fn status_list_ended(&self, list: u64) -> Result<Vec<StatusIndex>> {
-        self.read(self.inner.status_list_ended(list)).await
+        let read = async {
+            let _open = self.lists_gate.read().await;
+            self.inner.status_list_ended(list).await
+        };
+        self.read(read).await
     }
 
     async fn status_lists_in_use(&self) -> Result<Range<u64>> {

@@ -60,6 +60,9 @@ pub trait Revocations: Send + Sync {
     /// At most `limit` entries after `after`, in order.
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>>;
 
+    /// Whether the log has a rule that names the same, and has not forgotten it.
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool>;
+
     /// Appends a rule, with its audit row in the same transaction; answers what has seen it.
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen>;
 

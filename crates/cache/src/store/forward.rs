@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grantry_protocol::{GrantId, LogEntry, LogHead, LogPage, Position, Seen};
+use grantry_protocol::{GrantId, LogEntry, LogHead, LogPage, Position, Rule, Seen};
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, CacheView, ClusterId, DataSpaceView, GrantsSwept, KeyChange,
     KeyRecord, Keys, LogView, Merge, MergeOutcome, Node, NodeId, Nodes, Observed, Probe, Replication,
@@ -23,6 +23,10 @@ impl Revocations for CachedStore {
 
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
         self.inner.revocation_list(after, limit).await
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        self.inner.revocation_rule_exists(rule).await
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {

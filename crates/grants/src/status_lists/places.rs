@@ -5,7 +5,8 @@
 //! - In mode none its grant has the place, and a row that says so, and all its access tokens share it. Under the policy
 //!   `replace` one of them can end alone, which the shared place could not tell: so they have none.
 //! - A token that has neither a row nor a grant has no place.
-//! - After a restore a block from before it is left alone: no list tells of its numbers any more.
+//! - A block from before an epoch of the log that this node knows is left alone: after a restore no list tells of its
+//!   numbers any more, and after a failover another node may have been given the same ones.
 
 use std::ops::Range;
 
@@ -82,8 +83,10 @@ impl Grants {
             && settings.policy_for(client) != ActiveTokenPolicy::Replace
     }
 
-    /// For a token that has seen this epoch of the log.
-    pub(crate) async fn new_place(&self, epoch: Epoch) -> Result<StatusIndex, GrantError> {
+    /// For a token that has seen this epoch of the log; a grant, and so its tokens, may have seen less than the node.
+    pub(crate) async fn new_place(&self, seen: Epoch) -> Result<StatusIndex, GrantError> {
+        let known = self.store.revocation_view().map(|view| view.head.seen().epoch);
+        let epoch = known.map_or(seen, |known| known.max(seen));
         let mut block = self.places.block.lock().await;
         loop {
             if let Some(place) = block.as_mut().and_then(|block| block.next(epoch)) {
@@ -116,7 +119,7 @@ mod tests {
         assert_eq!(block.next(Epoch(2)), Some(StatusIndex(5)));
         assert_eq!(block.next(Epoch(3)), None);
         let mut block = Block { left: 5..6, epoch: Epoch(2) };
-        assert_eq!(block.next(Epoch(1)), Some(StatusIndex(5)), "what has seen less ends all the same");
+        assert_eq!(block.next(Epoch(1)), Some(StatusIndex(5)), "whoever has seen less does not know better");
         assert_eq!(block.next(Epoch(2)), None, "it is used up");
     }
 }

@@ -3,8 +3,8 @@
 
 use grantry_jose::{base64url, from_base64url, sign_compact, verify_compact};
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, Audience, AudienceClaim, Authority, ConfiguredClaims, Epoch, NodeNumber,
-    Position, Secret, Seen, SlotKey, SubjectKind, Timestamp, TokenId,
+    AccessToken, AccessTokenFormat, Audience, AudienceClaim, Authority, ClientId, ConfiguredClaims, Epoch,
+    NodeNumber, Position, Secret, Seen, SlotKey, SubjectKind, Timestamp, TokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ impl From<Audiences> for Audience {
 
 /// What a token says.
 pub enum ReadJwt {
-    Row(TokenId, Option<NodeNumber>),
+    Row { id: TokenId, client_id: ClientId, deferred_by: Option<NodeNumber> },
     Unstored(Box<AccessToken>),
 }
 
@@ -153,11 +153,12 @@ pub fn read(keys: &KeyRing, issuer: &str, text: &str) -> Option<ReadJwt> {
         return None;
     }
     let id = claims.jti.parse().ok()?;
-    Some(match claims.grantry_stored {
-        Stored::Row => ReadJwt::Row(id, None),
-        Stored::Queue(by) => ReadJwt::Row(id, Some(by)),
-        Stored::None => ReadJwt::Unstored(Box::new(whole(id, issuer, claims)?)),
-    })
+    let deferred_by = match claims.grantry_stored {
+        Stored::Row => None,
+        Stored::Queue(by) => Some(by),
+        Stored::None => return Some(ReadJwt::Unstored(Box::new(whole(id, issuer, claims)?))),
+    };
+    Some(ReadJwt::Row { id, client_id: claims.client_id.parse().ok()?, deferred_by })
 }
 
 fn whole(id: TokenId, issuer: &str, claims: ReadClaims) -> Option<AccessToken> {

@@ -5,7 +5,7 @@ pub mod opaque;
 mod sealed;
 
 use grantry_protocol::{
-    AccessToken, AccessTokenFormat, ConfiguredClaims, Grant, NodeNumber, Secret, TokenId,
+    AccessToken, AccessTokenFormat, ClientId, ConfiguredClaims, Grant, NodeNumber, Secret, TokenId,
 };
 use grantry_store::StoredToken;
 
@@ -22,10 +22,12 @@ pub enum Recognized {
     Unstored(Box<AccessToken>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecognizedRow {
     pub id: TokenId,
     pub format: AccessTokenFormat,
+    /// Whose it is, where the text says it: a JWT does.
+    pub client_id: Option<ClientId>,
     /// The node that answered with it before its row was written.
     pub deferred_by: Option<NodeNumber>,
 }
@@ -71,12 +73,17 @@ impl Grants {
 
     /// Refuses everything that was not made with this deployment's keys, without asking the store.
     pub(crate) fn recognize_token(&self, text: &str) -> Option<Recognized> {
-        let row = |id, format, deferred_by| Recognized::Row(RecognizedRow { id, format, deferred_by });
         Some(match opaque::read(&self.keys, text) {
-            Some(ReadAccess::Row(id, deferred_by)) => row(id, AccessTokenFormat::Opaque, deferred_by),
+            Some(ReadAccess::Row(id, deferred_by)) => {
+                let (format, client_id) = (AccessTokenFormat::Opaque, None);
+                Recognized::Row(RecognizedRow { id, format, client_id, deferred_by })
+            }
             Some(ReadAccess::Sealed(token)) => Recognized::Unstored(token),
             None => match jwt::read(&self.keys, &self.settings().issuer, text)? {
-                ReadJwt::Row(id, deferred_by) => row(id, AccessTokenFormat::Jwt, deferred_by),
+                ReadJwt::Row { id, client_id, deferred_by } => {
+                    let (format, client_id) = (AccessTokenFormat::Jwt, Some(client_id));
+                    Recognized::Row(RecognizedRow { id, format, client_id, deferred_by })
+                }
                 ReadJwt::Unstored(token) => Recognized::Unstored(token),
             },
         })

@@ -5,7 +5,7 @@ use grantry_protocol::{GrantId, LogEntry, LogKind, PersistenceMode, Position, Ti
 use grantry_store::{Grants, Revocations, Tokens};
 use serde_json::json;
 
-use crate::world::{Pair, World, code, secret_of, settings};
+use crate::world::{Pair, World, code, public, secret_of, settings};
 
 const FORMATS: [&str; 2] = ["opaque", "jwt"];
 const RETENTION: u64 = 86_400;
@@ -104,9 +104,17 @@ async fn a_token_whose_row_is_lost_ends_by_its_id_or_by_its_text() {
             revoke(&world, RevocationTarget::Token(by_id)).await,
             RevocationOutcome::Revoked(_)
         ));
-        // Whose it is stood in the row: whoever holds it may end it, and once is enough.
+        // Whose an opaque one is stood in the row: whoever holds it may end it, and once is enough. A JWT says it.
         for caller in FORMATS {
-            world.grants.revoke(&secret_of(caller), &two.access).await.unwrap();
+            let answer =
+                world.grants.revoke(&secret_of(caller), &two.access, world.requests.next()).await.map(drop);
+            match (format, caller) {
+                ("jwt", "opaque") => {
+                    assert_eq!(code(answer), "unauthorized_client");
+                    assert_eq!(log(&world).await.len(), 3, "it has only ended the one by its id");
+                }
+                _ => answer.unwrap(),
+            }
         }
         let ended: Vec<_> = log(&world).await.into_iter().rev().take(2).collect();
         for (entry, id) in ended.iter().zip([by_text, by_id]) {
@@ -125,11 +133,32 @@ async fn a_grant_whose_row_is_lost_ends_by_its_id_or_by_its_refresh_token() {
         revoke(&world, RevocationTarget::Grant(grants[0])).await,
         RevocationOutcome::Revoked(_)
     ));
-    world.grants.revoke(&secret_of("jwt"), two.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("jwt"), two.refresh(), world.requests.next()).await.unwrap();
     let ended: Vec<_> = log(&world).await.into_iter().map(|entry| (entry.kind, entry.key)).collect();
     assert_eq!(ended, grants.map(|id| (LogKind::Grant, id.as_bytes().to_vec())));
-    let actors: Vec<_> = world.audit("revocation.create").await.into_iter().map(|row| row.actor).collect();
-    assert!(actors.contains(&"host".to_owned()) && actors.contains(&"jwt".to_owned()), "{actors:?}");
+    assert_eq!(world.audit("revocation.create").await[0].actor, "host");
+    assert_eq!(world.audit("grant.revoke_absent").await[0].actor, "jwt");
+}
+
+#[tokio::test]
+async fn a_grant_whose_row_is_lost_ends_once_however_often_that_is_asked_for() {
+    let (before, world) = after_a_failover().await;
+    let pair = before.pair("jwt", "alice").await;
+    let id = grant_of(&before, &pair);
+    world.client("app", json!({ "token_endpoint_auth_method": "none" })).await;
+    // It ends all that was there before, and says nothing of grants that were opened after it.
+    revoke(&world, RevocationTarget::All).await;
+    for credentials in [public("app"), public("app"), secret_of("jwt"), secret_of("opaque")] {
+        world.grants.revoke(&credentials, pair.refresh(), world.requests.next()).await.unwrap();
+    }
+    assert_eq!(revoke(&world, RevocationTarget::Grant(id)).await, RevocationOutcome::AlreadyOver);
+    let kinds: Vec<_> = log(&world).await.into_iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [LogKind::All, LogKind::Grant]);
+    assert_eq!(world.audit("revocation.create").await.len(), 1, "that of the rule about all");
+    let [row] = &world.audit("grant.revoke_absent").await[..] else { panic!("there is one") };
+    assert_eq!((row.actor.as_str(), row.target.as_str()), ("public client", id.to_string().as_str()));
+    assert_eq!(row.detail, json!({ "client_id": "app" }));
+    assert!(row.request_id.is_some());
 }
 
 #[tokio::test]
@@ -177,9 +206,9 @@ async fn what_can_only_have_expired_is_revoked_by_its_text_without_an_entry() {
     let (before, world) = after_a_failover().await;
     let pair = before.pair("opaque", "alice").await;
     world.wait(RETENTION);
-    world.grants.revoke(&secret_of("opaque"), &pair.access).await.unwrap();
+    world.grants.revoke(&secret_of("opaque"), &pair.access, world.requests.next()).await.unwrap();
     assert!(log(&world).await.is_empty());
     world.wait(GRANT_LIFETIME + 3_600);
-    world.grants.revoke(&secret_of("opaque"), pair.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("opaque"), pair.refresh(), world.requests.next()).await.unwrap();
     assert!(log(&world).await.is_empty());
 }

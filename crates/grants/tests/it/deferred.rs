@@ -65,7 +65,7 @@ fn is_unavailable<T>(answer: &Result<T, GrantError>) -> bool {
 }
 
 async fn revoke(world: &World, credentials: &Credentials, token: &str) -> Result<(), GrantError> {
-    world.grants.revoke(credentials, token).await.map(drop)
+    world.grants.revoke(credentials, token, world.requests.next()).await.map(drop)
 }
 
 #[tokio::test(start_paused = true)]

@@ -236,7 +236,7 @@ async fn step_8_a_live_grant_whose_token_is_used_up_gives_a_new_one_of_its_own()
     assert_eq!(again.refresh, first.refresh);
     assert_ne!(again.access, first.access);
     // Both end with the grant.
-    world.grants.revoke(&secret_of("app"), first.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), first.refresh(), world.requests.next()).await.unwrap();
     assert!(!world.is_active("app", &first.access).await && !world.is_active("app", &again.access).await);
 }
 
@@ -244,7 +244,7 @@ async fn step_8_a_live_grant_whose_token_is_used_up_gives_a_new_one_of_its_own()
 async fn step_8_a_grant_that_is_over_gives_way_to_a_new_one() {
     let world = world().await;
     let first = world.pair("app", "alice").await;
-    world.grants.revoke(&secret_of("app"), first.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), first.refresh(), world.requests.next()).await.unwrap();
     let second = world.pair("app", "alice").await;
     assert_ne!((&second.access, &second.refresh), (&first.access, &first.refresh));
     assert!(world.is_active("app", &second.access).await && world.is_active("app", second.refresh()).await);
@@ -310,7 +310,7 @@ async fn step_9_with_binding_grant_each_assertion_opens_a_grant() {
     let (first, second) = (world.pair("each", "alice").await, world.pair("each", "alice").await);
     assert_ne!(first.access, second.access);
     assert_ne!(first.refresh, second.refresh);
-    world.grants.revoke(&secret_of("each"), first.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("each"), first.refresh(), world.requests.next()).await.unwrap();
     assert!(!world.is_active("each", &first.access).await && world.is_active("each", &second.access).await);
     assert!(world.refresh("each", second.refresh()).await.is_ok());
 }

@@ -179,7 +179,7 @@ async fn tokens_from_before_and_after_a_switch_work_side_by_side() {
     // Each can be ended by its own client, and ends alone.
     for given in [&stored, &unstored] {
         for (client, token) in &given.own {
-            world.grants.revoke(&secret_of(client), token).await.unwrap();
+            world.grants.revoke(&secret_of(client), token, world.requests.next()).await.unwrap();
             assert!(!world.is_active(client, token).await);
         }
     }
@@ -221,7 +221,11 @@ async fn ending_a_grant_ends_its_tokens() {
                 let target = world.grants.revocation_target(next.refresh()).unwrap();
                 revoke(&world, target).await;
             } else {
-                world.grants.revoke(&secret_of(&client), pair.refresh()).await.unwrap();
+                world
+                    .grants
+                    .revoke(&secret_of(&client), pair.refresh(), world.requests.next())
+                    .await
+                    .unwrap();
             }
             for token in [&pair.access, &next.access, pair.refresh(), next.refresh()] {
                 assert!(!world.is_active(&client, token).await);
@@ -238,7 +242,7 @@ async fn ending_a_grant_that_was_never_refreshed_ends_its_tokens() {
     let world = world().await;
     let client = users_of("jwt");
     let pair = world.pair(&client, "alice").await;
-    world.grants.revoke(&secret_of(&client), pair.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of(&client), pair.refresh(), world.requests.next()).await.unwrap();
     assert!(!world.is_active(&client, &pair.access).await);
     assert_eq!(code(world.refresh(&client, pair.refresh()).await), "invalid_grant");
     assert_eq!(rows(&world).await, (0, 0));
@@ -280,7 +284,7 @@ async fn a_token_of_another_client_cannot_be_ended() {
         let (own, pair) =
             (token(&world, &own_of(format)).await, world.pair(&users_of(format), "alice").await);
         for text in [&own, &pair.access, pair.refresh()] {
-            let answer = world.grants.revoke(&secret_of(&own_of("jwt")), text).await;
+            let answer = world.grants.revoke(&secret_of(&own_of("jwt")), text, world.requests.next()).await;
             assert!(format == "jwt" && *text == own || code(answer) == "unauthorized_client");
         }
     }

@@ -56,7 +56,7 @@ async fn a_client_proves_itself_by_a_signature_at_every_endpoint() {
     let sign = || credentials(&world.signer.sign(&world.claims("app", "app")));
     let token = authenticate(&world, &sign()).await.unwrap().access;
     assert!(world.grants.introspect(&sign(), &token).await.is_ok());
-    assert!(world.grants.revoke(&sign(), &token).await.is_ok());
+    assert!(world.grants.revoke(&sign(), &token, world.requests.next()).await.is_ok());
 }
 
 #[test]
@@ -179,7 +179,10 @@ async fn step_5_an_assertion_is_used_once_whatever_for() {
     let replayed = ("invalid_client", "the assertion was used before".to_owned());
     assert_eq!(refusal(present(&world, &assertion).await), replayed);
     assert_eq!(refusal(world.grants.introspect(&credentials(&assertion), &token).await), replayed);
-    assert_eq!(refusal(world.grants.revoke(&credentials(&assertion), &token).await), replayed);
+    assert_eq!(
+        refusal(world.grants.revoke(&credentials(&assertion), &token, world.requests.next()).await),
+        replayed
+    );
     world.wait(299);
     assert_eq!(refusal(present(&world, &assertion).await), replayed);
     // The same one as proof and as grant.

@@ -120,7 +120,7 @@ async fn step_3_a_grant_that_is_over_or_unknown_is_refused_alike() {
         other.wait(1);
         other.pair("app", "nobody").await
     };
-    world.grants.revoke(&secret_of("app"), ended.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), ended.refresh(), world.requests.next()).await.unwrap();
     assert_eq!(state_of(&world, grant).await, (GrantState::Revoked, 0));
     assert_invalid(world.refresh("app", ended.refresh()).await);
     assert_invalid(world.refresh("app", unknown.refresh()).await);
@@ -283,7 +283,7 @@ async fn step_6_a_repeat_does_not_hand_out_an_access_token_that_was_revoked_or_i
     let second = world.refresh("app", first.refresh()).await.unwrap();
     let narrow = world.refresh_for("app", first.refresh(), wanted("read", &[])).await.unwrap();
     assert_eq!((narrow.scope.as_str(), &narrow.refresh), ("read", &second.refresh));
-    world.grants.revoke(&secret_of("app"), &second.access).await.unwrap();
+    world.grants.revoke(&secret_of("app"), &second.access, world.requests.next()).await.unwrap();
     let again = world.refresh("app", first.refresh()).await.unwrap();
     assert_eq!(again.refresh, second.refresh);
     assert_ne!(again.access, second.access);

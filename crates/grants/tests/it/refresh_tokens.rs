@@ -22,7 +22,7 @@ async fn revoking_a_refresh_token_ends_its_grant_and_every_access_token_of_it() 
     let (first, bob) = (world.pair("app", "alice").await, world.pair("app", "bob").await);
     let second = world.refresh("app", first.refresh()).await.unwrap();
     // A spent one means the same: its client lost the answer of the last refresh.
-    world.grants.revoke(&secret_of("app"), first.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), first.refresh(), world.requests.next()).await.unwrap();
     for token in [&first.access, &second.access, second.refresh()] {
         assert!(!world.is_active("app", token).await);
     }
@@ -34,7 +34,7 @@ async fn revoking_a_refresh_token_ends_its_grant_and_every_access_token_of_it() 
         "one entry, however many tokens"
     );
     // Once more is as good as done.
-    world.grants.revoke(&secret_of("app"), second.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), second.refresh(), world.requests.next()).await.unwrap();
     assert_eq!(world.store.revocation_head().await.unwrap().position, Position(1));
 }
 
@@ -43,7 +43,7 @@ async fn revoking_an_access_token_ends_it_alone() {
     let world = world().await;
     let first = world.pair("app", "alice").await;
     let second = world.refresh("app", first.refresh()).await.unwrap();
-    world.grants.revoke(&secret_of("app"), &second.access).await.unwrap();
+    world.grants.revoke(&secret_of("app"), &second.access, world.requests.next()).await.unwrap();
     assert!(!world.is_active("app", &second.access).await);
     assert!(world.is_active("app", &first.access).await);
     assert!(world.refresh("app", second.refresh()).await.is_ok());
@@ -56,7 +56,10 @@ async fn another_clients_tokens_are_not_revoked() {
     let pair = world.pair("app", "alice").await;
     for token in [pair.refresh(), &pair.access] {
         for credentials in [secret_of("other"), public("public")] {
-            assert_eq!(code(world.grants.revoke(&credentials, token).await), "unauthorized_client");
+            assert_eq!(
+                code(world.grants.revoke(&credentials, token, world.requests.next()).await),
+                "unauthorized_client"
+            );
         }
     }
     assert!(world.is_active("app", &pair.access).await && world.is_active("app", pair.refresh()).await);
@@ -67,7 +70,7 @@ async fn a_revocation_whose_fate_is_unknown_is_not_acknowledged() {
     let world = world().await;
     let pair = world.pair("app", "alice").await;
     world.store.fail_writes([Some(Fault::Before(StoreError::unavailable(Outage::Io, "injected")))]);
-    assert!(world.grants.revoke(&secret_of("app"), pair.refresh()).await.is_err());
+    assert!(world.grants.revoke(&secret_of("app"), pair.refresh(), world.requests.next()).await.is_err());
     assert!(world.is_active("app", pair.refresh()).await);
 }
 
@@ -76,7 +79,7 @@ async fn what_is_not_ours_is_neither_revoked_nor_introspected_by_a_look_up() {
     let world = world().await;
     for text in ["gtr_AAAA", "gta_AAAA", "x", ""] {
         let before = world.store.calls();
-        world.grants.revoke(&secret_of("app"), text).await.unwrap();
+        world.grants.revoke(&secret_of("app"), text, world.requests.next()).await.unwrap();
         assert!(!world.is_active("app", text).await);
         assert_eq!(world.store.calls() - before, 2, "the client, twice");
     }
@@ -150,7 +153,7 @@ async fn an_operator_is_told_why_a_refresh_token_is_good_or_not() {
     assert!(look(third.refresh()).await.0.contains("refresh_token_lifetime"));
 
     let ended = world.pair("app", "bob").await;
-    world.grants.revoke(&secret_of("app"), ended.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), ended.refresh(), world.requests.next()).await.unwrap();
     let why = world.grants.inspect(ended.refresh()).await.unwrap().explanation;
     assert!(why.contains("REVOKED: the client"), "{why}");
     let ruled = world.pair("app", "carol").await;

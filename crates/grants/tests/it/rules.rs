@@ -125,7 +125,7 @@ async fn pair_of_session(world: &World, subject: &str, session: SessionId) -> Pa
     let id = world.id_of("app", &pair.access).await;
     let token = world.store.token_find(id).await.unwrap().unwrap().token;
     let grant = world.store.grant_find(token.authority.grant.unwrap()).await.unwrap().unwrap().grant;
-    world.grants.revoke(&secret_of("app"), pair.refresh()).await.unwrap();
+    world.grants.revoke(&secret_of("app"), pair.refresh(), world.requests.next()).await.unwrap();
     let id = TokenId::from_bytes(flipped(*id.as_bytes()));
     let grant = Grant {
         id: GrantId::from_bytes(flipped(*grant.id.as_bytes())),

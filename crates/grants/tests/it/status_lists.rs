@@ -1,14 +1,23 @@
 //! Status lists: which tokens have a place in them, what they say, and when they are made.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use grantry_cache::{CachedStore, Coherence, Tail};
 use grantry_grants::{Actor, GrantError, RevocationTarget, StatusList, TokenSettings};
 use grantry_jose::from_base64url;
-use grantry_protocol::{LogKind, PersistenceMode, Position, StatusIndex, Wanted};
-use grantry_store::{Grants, Outage, Revocations, StatusLists, StoreError, Tokens};
+use grantry_protocol::{
+    BootClock, Clock, LogKind, ManualClock, PersistenceMode, Position, StatusIndex, Wanted,
+};
+use grantry_revocation::Freshness;
+use grantry_store::{
+    FaultyStore, Grants, MemoryStore, Merge, NodeId, Outage, Revocations, StatusLists, Store, StoreError,
+    Tokens,
+};
 use serde_json::{Value, json};
 
-use crate::world::{ISSUER, World, secret_of, settings};
+use crate::world::{ISSUER, START, World, secret_of, settings};
 
 const PER_LIST: u64 = StatusIndex::PER_LIST as u64;
 
@@ -93,7 +102,7 @@ async fn each_stored_token_has_a_place_of_its_own() {
     assert_eq!(place(&of_itself(&world, "machine").await), place(&own), "the same token again");
     assert_eq!(place(&world.pair("plain", "alice").await.access), None);
 
-    world.grants.revoke(&secret_of("app"), &next.access).await.unwrap();
+    world.grants.revoke(&secret_of("app"), &next.access, world.requests.next()).await.unwrap();
     assert!(is_marked(&world, &next.access).await);
     assert!(!is_marked(&world, &bob.access).await);
     assert!(!is_marked(&world, &own).await);
@@ -152,9 +161,38 @@ async fn without_rows_all_tokens_of_a_grant_share_its_place() {
         assert!(world.is_active("app", &pair.access).await);
     }
 
-    world.grants.revoke(&secret_of("app"), pairs.last().unwrap().refresh()).await.unwrap();
+    world
+        .grants
+        .revoke(&secret_of("app"), pairs.last().unwrap().refresh(), world.requests.next())
+        .await
+        .unwrap();
     assert!(is_marked(&world, &pairs[0].access).await);
     assert!(!is_marked(&world, &other.access).await);
+}
+
+#[tokio::test]
+async fn a_token_that_shares_its_place_and_was_ended_by_its_id_ends_with_its_grant_by_its_text() {
+    let world = world(unstored()).await;
+    let (pair, other) = (world.pair("app", "alice").await, world.pair("app", "alice").await);
+    let id = world.id_of("app", &pair.access).await;
+    world.grants.revocation_create(RevocationTarget::Token(id), &Actor::host()).await.unwrap();
+    assert!(!is_marked(&world, &pair.access).await, "its id does not tell the grant");
+    for _ in 0..2 {
+        world.grants.revoke(&secret_of("app"), &pair.access, world.requests.next()).await.unwrap();
+        assert!(is_marked(&world, &pair.access).await);
+    }
+    assert!(!world.is_active("app", pair.refresh()).await);
+    assert!(!is_marked(&world, &other.access).await);
+    assert_eq!(world.store.revocation_list(Position(0), 100).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_does_not_end_the_grant_whose_place_it_shared() {
+    let world = world(unstored()).await;
+    let first = world.pair("app", "alice").await;
+    world.wait(3_600);
+    world.grants.revoke(&secret_of("app"), &first.access, world.requests.next()).await.unwrap();
+    assert!(world.is_active("app", first.refresh()).await);
 }
 
 #[tokio::test]
@@ -168,7 +206,7 @@ async fn a_token_that_shares_its_place_ends_with_its_grant() {
             let target = world.grants.revocation_target(&first.access).unwrap();
             world.grants.revocation_create(target, &Actor::host()).await.unwrap();
         } else {
-            world.grants.revoke(&secret_of("app"), &first.access).await.unwrap();
+            world.grants.revoke(&secret_of("app"), &first.access, world.requests.next()).await.unwrap();
         }
         for token in [&first.access, &second.access, second.refresh()] {
             assert!(!world.is_active("app", token).await);
@@ -189,7 +227,7 @@ async fn a_switch_of_the_mode_changes_the_place_of_new_tokens_alone() {
     let stored = world.refresh("app", unstored.refresh()).await.unwrap();
     assert!(place(&stored.access).is_some_and(|own| Some(own) != place(&unstored.access)));
     // It has a place of its own, and ends alone.
-    world.grants.revoke(&secret_of("app"), &stored.access).await.unwrap();
+    world.grants.revoke(&secret_of("app"), &stored.access, world.requests.next()).await.unwrap();
     assert!(world.is_active("app", &unstored.access).await);
     assert!(is_marked(&world, &stored.access).await);
     assert!(!is_marked(&world, &unstored.access).await);
@@ -230,7 +268,7 @@ async fn a_list_is_made_once_and_answered_until_half_of_its_time_has_passed() {
     assert_eq!(says["status_list"]["bits"], 1);
     assert_eq!(says["status_list"]["aggregation_uri"], format!("{ISSUER}/oauth2/status-list"));
 
-    world.grants.revoke(&secret_of("machine"), &token).await.unwrap();
+    world.grants.revoke(&secret_of("machine"), &token, world.requests.next()).await.unwrap();
     world.wait(30);
     let calls = world.store.calls();
     let again = list(&world, 0).await.unwrap();
@@ -295,6 +333,87 @@ async fn many_who_ask_at_once_have_the_store_read_once() {
     // On one thread each question is answered before the next request runs, so those are not shared here.
     let questions = 50;
     assert!(world.store.calls() - calls <= questions + 1);
+}
+
+/// Until the store has been called so often.
+async fn called(world: &World, calls: u64) {
+    while world.store.calls() < calls {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_nobody_waits_for_any_more_is_made_all_the_same_and_once() {
+    let world = world(settings()).await;
+    of_itself(&world, "machine").await;
+    let calls = world.store.calls();
+    let gate = world.store.lists_gate.write().await;
+    let grants = Arc::clone(&world.grants);
+    let asked = tokio::spawn(async move { grants.status_list(0).await });
+    // Which lists there are, and what is over.
+    called(&world, calls + 2).await;
+    asked.abort();
+    assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+    drop(gate);
+    assert!(list(&world, 0).await.is_some());
+    assert_eq!(world.store.calls() - calls, 3, "which lists there are, but not again what is over");
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_requests_wait_for_lists() {
+    let world = world(settings()).await;
+    of_itself(&world, "machine").await;
+    world.store.status_index_reserve(StatusIndex::PER_LIST).await.unwrap();
+    let kept = list(&world, 0).await;
+    let calls = world.store.calls();
+    let gate = world.store.lists_gate.write().await;
+    let ask = |_| {
+        let grants = Arc::clone(&world.grants);
+        tokio::spawn(async move { grants.status_list(1).await })
+    };
+    let waiting: Vec<_> = (0..64).map(ask).collect();
+    called(&world, calls + 64 + 1).await;
+    assert!(matches!(world.grants.status_list(1).await, Err(GrantError::Unavailable(_))));
+    assert!(matches!(world.grants.status_lists().await, Err(GrantError::Unavailable(_))));
+    assert_eq!(list(&world, 0).await.map(|list| list.jwt), kept.map(|list| list.jwt), "nobody waits for it");
+    drop(gate);
+    for asked in waiting {
+        assert!(asked.await.unwrap().unwrap().is_some());
+    }
+    assert!(world.grants.status_lists().await.is_ok());
+}
+
+struct Boot(Arc<ManualClock>);
+
+impl BootClock for Boot {
+    fn since_boot(&self) -> Duration {
+        self.0.now().since(START)
+    }
+}
+
+#[tokio::test]
+async fn in_a_new_epoch_no_refresh_gets_a_place_from_before_it() {
+    let clock = Arc::new(ManualClock::at(START));
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let (node, freshness) = (NodeId([9; 16]), Freshness::new(Duration::from_secs(1)).unwrap());
+    let boot = Arc::new(Boot(clock.clone()));
+    let tail = Tail::new(memory.clone(), node, Coherence::Bounded, freshness, clock.clone(), boot);
+    let following = tail.start();
+    let cached =
+        CachedStore::open(memory.clone(), tail.clone(), clock.clone(), None, Path::new("/nonexistent"));
+    let store = Arc::new(FaultyStore::new(Arc::new(cached.await.unwrap())));
+    let world = World::node(store, clock, settings(), 2).await;
+    world.client("app", json!({ "access_token_format": "jwt", "status_list": true })).await;
+    let opened = world.pair("app", "alice").await;
+
+    let from = memory.revocation_head().await.unwrap();
+    memory.revocation_merge(Merge { from, raise_epoch: true, entries: Vec::new() }).await.unwrap();
+    tail.catch_up().await;
+    let refreshed = world.refresh("app", opened.refresh()).await.unwrap();
+    let (before, after) = (place(&opened.access).unwrap(), place(&refreshed.access).unwrap());
+    assert_eq!(before.list(), 0);
+    assert!(after.list() > 0, "{after:?} was reserved before the epoch");
+    following.abort();
 }
 
 #[tokio::test]

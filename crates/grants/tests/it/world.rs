@@ -113,7 +113,7 @@ pub struct World {
     pub grants: Arc<Grants>,
     /// Signs for every client that [`World::client`] makes.
     pub signer: TestSigner,
-    requests: RequestIds,
+    pub requests: RequestIds,
     jtis: AtomicU64,
 }
 

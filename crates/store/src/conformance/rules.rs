@@ -112,3 +112,19 @@ pub async fn a_rule_of_an_administrator_is_appended_with_its_audit_row(harness: 
     assert_eq!(harness.state(other.id).await, TokenState::Revoked);
     assert_eq!(harness.store.audit_list(0, 10).await.unwrap().len(), 2);
 }
+
+pub async fn whether_there_is_a_rule_is_told_of_its_very_name(harness: Harness) {
+    let rule = |name: &str| Rule::Subject(name.parse().unwrap());
+    let append = |rule| RuleAppend {
+        rule,
+        keep_until: harness.now() + LIFETIME,
+        audit: harness.entry("revocation.create", "billing"),
+    };
+    assert!(!harness.store.revocation_rule_exists(&rule("somebody")).await.unwrap());
+    harness.store.revocation_append(append(Rule::All)).await.unwrap();
+    assert!(!harness.store.revocation_rule_exists(&rule("somebody")).await.unwrap());
+    harness.store.revocation_append(append(rule("somebody"))).await.unwrap();
+    assert!(harness.store.revocation_rule_exists(&rule("somebody")).await.unwrap());
+    assert!(!harness.store.revocation_rule_exists(&rule("nobody")).await.unwrap());
+    assert!(!harness.store.revocation_rule_exists(&Rule::Client("somebody".parse().unwrap())).await.unwrap());
+}

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use grantry_protocol::{Epoch, LogEntry, LogHead, LogPage, Position, Seen};
+use grantry_protocol::{Epoch, LogEntry, LogHead, LogPage, Position, Rule, Seen};
 use tokio::sync::watch;
 
 use super::{MemoryStore, NodeRow, State};
@@ -19,6 +19,10 @@ impl Revocations for MemoryStore {
 
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
         Ok(self.state().entries(after, limit))
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        Ok(self.state().rules.contains_key(&(rule.kind(), rule.key().to_vec())))
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {

@@ -20,7 +20,7 @@ pub async fn post(state: &WebState, request: Request) -> Result<Response, Refusa
     let params = form.params()?;
     let credentials = form.credentials(state, &params)?;
     let request = RevocationRequest::parse(&params)?;
-    let answer = state.grants.revoke(&credentials, request.token).await;
+    let answer = state.grants.revoke(&credentials, request.token, form.request_id).await;
     let revoked = form.checked(state, &credentials, answer)?;
     let mut response = StatusCode::OK.into_response();
     if let Some(revoked) = revoked.filter(|_| state.settings.revoked_token_headers) {

@@ -277,7 +277,8 @@ impl Run {
         let client = (owner + by) % CLIENTS.len();
         let is_own = client == owner;
         self.lose(if is_own { loss } else { Loss::None });
-        let answer = self.node(client).grants.revoke(&secret_of(CLIENTS[client].name), text).await;
+        let (node, credentials) = (self.node(client), secret_of(CLIENTS[client].name));
+        let answer = node.grants.revoke(&credentials, text, node.requests.next()).await;
         match loss {
             _ if !is_own => assert_eq!(code(answer), "unauthorized_client"),
             Loss::None => drop(answer.unwrap()),

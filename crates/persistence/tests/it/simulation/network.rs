@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grantry_protocol::{
-    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Seen,
-    SlotKey, StatusIndex, Subject, Timestamp, TokenId,
+    AccessToken, Client, ClientId, Grant, GrantId, LogEntry, LogHead, LogPage, NodeNumber, Position, Rule,
+    Seen, SlotKey, StatusIndex, Subject, Timestamp, TokenId,
 };
 use grantry_store::{
     AuditEntry, AuditRecord, AuditTrail, ClientChange, ClientDeletion, ClientOutcome, Clients, ClusterId,
@@ -218,6 +218,11 @@ impl Revocations for Link {
 
     async fn revocation_list(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
         self.read(move |store| async move { store.revocation_list(after, limit).await }).await
+    }
+
+    async fn revocation_rule_exists(&self, rule: &Rule) -> Result<bool> {
+        let rule = rule.clone();
+        self.read(move |store| async move { store.revocation_rule_exists(&rule).await }).await
     }
 
     async fn revocation_append(&self, append: RuleAppend) -> Result<Seen> {

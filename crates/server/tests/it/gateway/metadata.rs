@@ -30,6 +30,9 @@ async fn who_is_refused_is_told_where_to_find_out_whom_to_ask_for_tokens() {
     let found = request(nginx.port, &format!("GET {DOCUMENT}"), &[]).await;
     assert_eq!((found.status, found.header("content-type")), (200, Some("application/json")));
     assert_eq!(found.header("access-control-allow-origin"), Some("*"));
+    let spelled_otherwise = request(nginx.port, &format!("GET /{DOCUMENT}"), &[]).await;
+    assert_eq!((spelled_otherwise.status, &spelled_otherwise.body), (200, &found.body));
+    assert_eq!(request(nginx.port, &format!("POST {DOCUMENT}"), &[]).await.status, 403);
     let document: Value = serde_json::from_str(&found.body).unwrap();
     let expected = json!({
         "resource": AUDIENCE,
