@@ -2,8 +2,8 @@
 //! aws-lc-rs, with each key parsed once. Key generation draws from aws-lc's own generator, which cannot be replaced.
 
 mod assertion;
-mod jwk;
 mod json_text;
+mod jwk;
 mod jws;
 mod mac;
 mod pem;
@@ -15,8 +15,8 @@ mod signing;
 mod verifying;
 
 pub use assertion::{unverified_claims, verify_assertion};
-pub use jwk::{Jwk, JwkSet};
 pub use json_text::JsonText;
+pub use jwk::{Jwk, JwkSet};
 pub use jws::{InvalidJws, sign_compact, verify_compact};
 pub use mac::MacKey;
 pub use pem::InvalidPem;
