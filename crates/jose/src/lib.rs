@@ -1,5 +1,7 @@
 //! Keys and what is done with them: signatures (RFC 7515), key sets (RFC 7517), MACs and sealing. Everything runs on
-//! aws-lc-rs, with each key parsed once. Key generation draws from aws-lc's own generator, which cannot be replaced.
+//! aws-lc-rs, with each key parsed once, but for MACs and what is hashed in parts: `hmac` and `sha2` start from a state that
+//! is copied on the stack, where aws-lc-rs allocates one. Key generation draws from aws-lc's own generator, which cannot be
+//! replaced.
 
 mod assertion;
 mod json_text;
