@@ -309,7 +309,8 @@ pub struct Tokens {
     #[schemars(extend("example" = { "tenant": "acme" }))]
     pub claims: ConfiguredClaims,
     /// How old what a verifier knows from a status list may be: a list is answered until half of this has passed since it
-    /// was made, and may be kept for the other half. From 2s to 24h. The same on all servers of a deployment.
+    /// was made, and may be kept for the other half ([the whole bound](status-list.md#the-bound)). From 2s to 24h. The same on
+    /// all servers of a deployment.
     pub status_list_ttl: Lifetime,
     /// Whether `/oauth2/revoke` says in headers what it was given and whose it is, as WSO2 Identity Server can:
     /// `RevokedAccessToken` or `RevokedRefreshToken`, and `AuthorizedUser`. Proxies may log headers; of what is revoked that

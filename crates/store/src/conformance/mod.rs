@@ -249,8 +249,8 @@ macro_rules! conformance_suite {
                 a_later_rule_ends_what_has_seen_only_the_earlier_one,
                 what_a_rule_has_ended_cannot_be_revoked_again,
                 rules_of_other_kinds_go_by_their_own_keys,
-                whether_there_is_a_rule_is_told_of_its_very_name,
                 a_rule_of_an_administrator_is_appended_with_its_audit_row,
+                whether_there_is_a_rule_is_told_of_its_very_name,
             }
             grant_rules {
                 a_rule_about_a_client_ends_its_grants_that_have_not_seen_it,
